@@ -1,0 +1,145 @@
+//! The Job around an agent's container.
+
+use std::collections::BTreeMap;
+
+use holdfast_api::agent::{EXIT_PERMANENT_FIRST, EXIT_PERMANENT_LAST};
+use k8s_openapi::api::batch::v1::{
+    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement,
+    PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
+};
+use k8s_openapi::api::core::v1::{
+    Affinity, Container, LocalObjectReference, PodSpec, PodTemplateSpec, Toleration, Volume,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+/// Labels with this prefix are the only ones that pods get: any other could make a Service or a
+/// PodDisruptionBudget of the database take them for its own.
+const OWN_LABELS: &str = "holdfast.io/";
+
+/// What a Job of ours is made of. The rest is the same for all: see [`agent_job`].
+#[derive(Clone, Debug, Default)]
+pub struct AgentJob {
+    /// Name of the Job.
+    pub name: String,
+    /// Namespace of the Job.
+    pub namespace: String,
+    /// The Backup or RestoreJob that it belongs to; none for a purge that serves several.
+    pub owner: Option<OwnerReference>,
+    /// Labels of the Job; those under `holdfast.io/` go to its pods too.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations of the Job.
+    pub annotations: BTreeMap<String, String>,
+    /// How often a failed pod is replaced.
+    pub backoff_limit: i32,
+    /// After how many seconds the Job is ended whatever its pods do.
+    pub deadline_seconds: Option<i64>,
+    /// After how many seconds the finished Job is removed if nobody of ours did.
+    pub ttl_seconds: Option<i32>,
+    /// The container that does the work.
+    pub container: Container,
+    /// [`super::prepare_container`] for tool pods; none where the agent's own image runs.
+    pub init_containers: Vec<Container>,
+    /// Volumes of the pod.
+    pub volumes: Vec<Volume>,
+    /// Where the pod may run.
+    pub affinity: Option<Affinity>,
+    /// Secrets to pull the images with.
+    pub image_pull_secrets: Vec<LocalObjectReference>,
+}
+
+/// Renders a Job: pods without an API token, never restarted in place, replaced when disrupted,
+/// given up at once when the agent says that trying again is no use.
+pub fn agent_job(parts: AgentJob) -> Job {
+    let AgentJob {
+        name,
+        namespace,
+        owner,
+        labels,
+        annotations,
+        backoff_limit,
+        deadline_seconds,
+        ttl_seconds,
+        mut container,
+        init_containers,
+        volumes,
+        affinity,
+        image_pull_secrets,
+    } = parts;
+    container.termination_message_policy = Some("FallbackToLogsOnError".to_owned());
+    let pod_labels = labels
+        .iter()
+        .filter(|(key, _)| key.starts_with(OWN_LABELS))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    let failure_policy = failure_policy(&container.name);
+    let pod = PodSpec {
+        affinity,
+        automount_service_account_token: Some(false),
+        containers: vec![container],
+        enable_service_links: Some(false),
+        image_pull_secrets: none_if_empty(image_pull_secrets),
+        init_containers: none_if_empty(init_containers),
+        restart_policy: Some("Never".to_owned()),
+        tolerations: Some(vec![Toleration {
+            operator: Some("Exists".to_owned()),
+            ..Toleration::default()
+        }]),
+        volumes: none_if_empty(volumes),
+        ..PodSpec::default()
+    };
+    Job {
+        metadata: ObjectMeta {
+            name: Some(name),
+            namespace: Some(namespace),
+            labels: Some(labels),
+            annotations: (!annotations.is_empty()).then_some(annotations),
+            owner_references: owner.map(|owner| vec![owner]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(JobSpec {
+            active_deadline_seconds: deadline_seconds,
+            backoff_limit: Some(backoff_limit),
+            pod_failure_policy: Some(failure_policy),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta {
+                    labels: Some(pod_labels),
+                    ..ObjectMeta::default()
+                }),
+                spec: Some(pod),
+            },
+            ttl_seconds_after_finished: ttl_seconds,
+            ..JobSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn failure_policy(container: &str) -> PodFailurePolicy {
+    let disrupted = PodFailurePolicyOnPodConditionsPattern {
+        type_: "DisruptionTarget".to_owned(),
+        status: "True".to_owned(),
+    };
+    let permanent = PodFailurePolicyOnExitCodesRequirement {
+        container_name: Some(container.to_owned()),
+        operator: "In".to_owned(),
+        values: (EXIT_PERMANENT_FIRST..=EXIT_PERMANENT_LAST).collect(),
+    };
+    PodFailurePolicy {
+        rules: vec![
+            PodFailurePolicyRule {
+                action: "FailJob".to_owned(),
+                on_exit_codes: Some(permanent),
+                on_pod_conditions: None,
+            },
+            PodFailurePolicyRule {
+                action: "Ignore".to_owned(),
+                on_exit_codes: None,
+                on_pod_conditions: Some(vec![disrupted]),
+            },
+        ],
+    }
+}
+
+fn none_if_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}

@@ -1,0 +1,230 @@
+//! Containers, volumes, mounts and environment that pods of ours have in common.
+
+use holdfast_api::names::child_name;
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, ObjectFieldSelector,
+    PersistentVolumeClaimVolumeSource, ResourceRequirements, SeccompProfile, SecretKeySelector,
+    SecurityContext, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use sha2::{Digest, Sha256};
+use std::fmt::Write as _;
+
+/// Where the repository volume is mounted in every pod of ours.
+pub const REPOSITORY_DIR: &str = "/backupdata";
+/// Where the agent's binary lies in tool pods.
+pub const BIN_DIR: &str = "/holdfast";
+/// Name of the volume that holds the agent's binary.
+pub const BIN_VOLUME: &str = "holdfast-bin";
+/// Name of the init container that puts the agent there.
+pub const PREPARE_CONTAINER: &str = "prepare";
+
+const AGENT: &str = "/holdfast/agent";
+/// Longest name of a container or volume (a DNS label).
+const LABEL_MAX: usize = 63;
+/// The user of our own containers where they need no more.
+const AGENT_USER: i64 = 65532;
+
+/// An environment variable with a plain value.
+pub fn env(name: &str, value: impl Into<String>) -> EnvVar {
+    EnvVar {
+        name: name.to_owned(),
+        value: Some(value.into()),
+        value_from: None,
+    }
+}
+
+/// An environment variable from a key of a Secret, so that the value never passes through us.
+pub fn secret_env(name: &str, secret: &str, key: &str) -> EnvVar {
+    let selector = SecretKeySelector {
+        name: secret.to_owned(),
+        key: key.to_owned(),
+        optional: None,
+    };
+    let source = EnvVarSource {
+        secret_key_ref: Some(selector),
+        ..EnvVarSource::default()
+    };
+    EnvVar {
+        name: name.to_owned(),
+        value: None,
+        value_from: Some(source),
+    }
+}
+
+/// `HOLDFAST_POD_UID` by the downward API: the claim in the repository names the pod that holds it.
+pub fn pod_uid_env() -> EnvVar {
+    let field = ObjectFieldSelector {
+        api_version: Some("v1".to_owned()),
+        field_path: "metadata.uid".to_owned(),
+    };
+    let source = EnvVarSource {
+        field_ref: Some(field),
+        ..EnvVarSource::default()
+    };
+    EnvVar {
+        name: "HOLDFAST_POD_UID".to_owned(),
+        value: None,
+        value_from: Some(source),
+    }
+}
+
+/// The volume that carries the agent's binary into a tool's container.
+pub fn bin_volume() -> Volume {
+    Volume {
+        name: BIN_VOLUME.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource::default()),
+        ..Volume::default()
+    }
+}
+
+/// Where [`bin_volume`] is mounted.
+pub fn bin_mount() -> VolumeMount {
+    VolumeMount {
+        name: BIN_VOLUME.to_owned(),
+        mount_path: BIN_DIR.to_owned(),
+        ..VolumeMount::default()
+    }
+}
+
+/// `backup-<pvc>` as in the original, shortened to a DNS label where it must be.
+pub fn repository_volume_name(pvc: &str) -> String {
+    let digest =
+        Sha256::digest(pvc.as_bytes())
+            .iter()
+            .take(4)
+            .fold(String::new(), |mut hex, byte| {
+                // Writing to a String cannot fail.
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            });
+    child_name(&format!("backup-{pvc}"), &digest, LABEL_MAX).replace('.', "-")
+}
+
+/// The volume of a repository.
+pub fn repository_volume(pvc: &str) -> Volume {
+    Volume {
+        name: repository_volume_name(pvc),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: pvc.to_owned(),
+            read_only: None,
+        }),
+        ..Volume::default()
+    }
+}
+
+/// Where [`repository_volume`] is mounted.
+pub fn repository_mount(pvc: &str) -> VolumeMount {
+    VolumeMount {
+        name: repository_volume_name(pvc),
+        mount_path: REPOSITORY_DIR.to_owned(),
+        ..VolumeMount::default()
+    }
+}
+
+/// The name of the container that works for an object: the object's own where a container may have it.
+pub fn container_name(object: &str, uid: &str) -> String {
+    child_name(object, uid, LABEL_MAX).replace('.', "-")
+}
+
+/// The init container that copies the agent into [`bin_volume`]. It needs no rights at all.
+pub fn prepare_container(agent_image: &str, pull: Option<&str>) -> Container {
+    Container {
+        name: PREPARE_CONTAINER.to_owned(),
+        image: Some(agent_image.to_owned()),
+        image_pull_policy: pull.map(str::to_owned),
+        args: Some(vec!["install".to_owned(), AGENT.to_owned()]),
+        resources: Some(zero_limits(None)),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            capabilities: Some(Capabilities {
+                add: None,
+                drop: Some(vec!["ALL".to_owned()]),
+            }),
+            read_only_root_filesystem: Some(true),
+            run_as_non_root: Some(true),
+            run_as_user: Some(AGENT_USER),
+            seccomp_profile: Some(runtime_default()),
+            ..SecurityContext::default()
+        }),
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        volume_mounts: Some(vec![bin_mount()]),
+        ..Container::default()
+    }
+}
+
+/// A container that runs nothing but the agent: `subcommand` is `report`, `verify` or `purge`.
+/// It reads and removes files that tools wrote as root, so it has a tool's rights.
+pub fn agent_container(
+    name: &str,
+    agent_image: &str,
+    pull: Option<&str>,
+    subcommand: &str,
+    env: Vec<EnvVar>,
+    mounts: Vec<VolumeMount>,
+) -> Container {
+    Container {
+        name: name.to_owned(),
+        image: Some(agent_image.to_owned()),
+        image_pull_policy: pull.map(str::to_owned),
+        args: Some(vec![subcommand.to_owned()]),
+        env: Some(env),
+        resources: Some(zero_limits(None)),
+        security_context: Some(tool_security_context()),
+        volume_mounts: Some(mounts),
+        ..Container::default()
+    }
+}
+
+/// A tool's command line, run by the agent. `subcommand` is `run` or `restore`.
+pub fn tool_command(subcommand: &str, argv: &[String]) -> Vec<String> {
+    [AGENT, subcommand, "--"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(argv.iter().cloned())
+        .collect()
+}
+
+/// Tools run as root, as in the original, but with no capability beyond those that reading and
+/// writing other users' files takes.
+pub fn tool_security_context() -> SecurityContext {
+    let add = ["DAC_OVERRIDE", "FOWNER", "CHOWN"]
+        .map(str::to_owned)
+        .to_vec();
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        capabilities: Some(Capabilities {
+            add: Some(add),
+            drop: Some(vec!["ALL".to_owned()]),
+        }),
+        run_as_user: Some(0),
+        seccomp_profile: Some(runtime_default()),
+        ..SecurityContext::default()
+    }
+}
+
+/// Resources with the limit `0` (which means none) for cpu and memory where neither request nor limit is given,
+/// so that a LimitRange of the namespace does not choose one.
+pub fn zero_limits(resources: Option<ResourceRequirements>) -> ResourceRequirements {
+    let mut resources = resources.unwrap_or_default();
+    for name in ["cpu", "memory"] {
+        let requested = resources
+            .requests
+            .as_ref()
+            .is_some_and(|requests| requests.contains_key(name));
+        if !requested {
+            let limits = resources.limits.get_or_insert_default();
+            limits
+                .entry(name.to_owned())
+                .or_insert_with(|| Quantity("0".to_owned()));
+        }
+    }
+    resources
+}
+
+fn runtime_default() -> SeccompProfile {
+    SeccompProfile {
+        type_: "RuntimeDefault".to_owned(),
+        localhost_profile: None,
+    }
+}

@@ -1,0 +1,313 @@
+//! What Jobs and pods say about themselves.
+
+use holdfast_api::agent::{AgentResult, Outcome};
+use holdfast_api::condition::Reason;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition};
+
+/// How long kubelet may take over volumes and network before that is worth a word.
+const SETTLING: SignedDuration = SignedDuration::from_secs(8);
+/// Longest message taken over from a cluster.
+const MESSAGE_MAX: usize = 1024;
+
+/// Where a Job stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobState {
+    /// Neither complete nor failed.
+    Running,
+    /// It has the condition `Complete`.
+    Complete,
+    /// It has the condition `Failed`.
+    Failed {
+        /// The condition's reason, such as `BackoffLimitExceeded`, `DeadlineExceeded`, `PodFailurePolicy`.
+        reason: String,
+        /// The condition's message.
+        message: String,
+    },
+}
+
+/// Why a pod does not get going.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What it waits for.
+    pub reason: Reason,
+    /// The same in words, with the cluster's own message.
+    pub message: String,
+}
+
+/// How a pod's container ended badly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The agent's reason, or [`Reason::ToolFailed`].
+    pub reason: Reason,
+    /// What is known about it.
+    pub message: String,
+    /// Whether the agent said that trying again is no use.
+    pub permanent: bool,
+}
+
+/// The state of a Job by its conditions. `FailureTarget` and `SuccessCriteriaMet` are not the end:
+/// pods may still run then.
+pub fn job_state(job: &Job) -> JobState {
+    let conditions = job
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    for condition in conditions
+        .iter()
+        .filter(|condition| condition.status == "True")
+    {
+        match condition.type_.as_str() {
+            "Complete" => return JobState::Complete,
+            "Failed" => {
+                return JobState::Failed {
+                    reason: condition.reason.clone().unwrap_or_default(),
+                    message: cut(condition.message.as_deref().unwrap_or_default()),
+                };
+            }
+            _ => {}
+        }
+    }
+    JobState::Running
+}
+
+/// When a Job became complete or failed.
+pub fn finished_at(job: &Job) -> Option<Timestamp> {
+    let status = job.status.as_ref()?;
+    let finished = |kind: &str| kind == "Complete" || kind == "Failed";
+    let condition = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.status == "True" && finished(&condition.type_))?;
+    status
+        .completion_time
+        .as_ref()
+        .or(condition.last_transition_time.as_ref())
+        .map(|time| time.0)
+}
+
+/// Whether a pod's containers run no more: it succeeded or failed.
+pub fn is_over(pod: &Pod) -> bool {
+    matches!(phase(pod), "Succeeded" | "Failed")
+}
+
+/// Why a pod that should start does not, if there is a reason by now: not scheduled, an image that cannot be had,
+/// volumes that are not mounted, a container that cannot be made.
+pub fn trouble(pod: &Pod, now: Timestamp) -> Option<Trouble> {
+    if phase(pod) != "Pending" && !phase(pod).is_empty() {
+        return None;
+    }
+    unscheduled(pod, now)
+        .or_else(|| waiting(pod))
+        .or_else(|| unsettled(pod, now))
+}
+
+fn unscheduled(pod: &Pod, now: Timestamp) -> Option<Trouble> {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let Some(scheduled) = condition(pod, "PodScheduled") else {
+        let created = pod.metadata.creation_timestamp.as_ref()?.0;
+        return (now.duration_since(created) >= SETTLING).then(|| Trouble {
+            reason: Reason::PodPending,
+            message: format!("pod `{name}` has not been looked at by the scheduler"),
+        });
+    };
+    if scheduled.status != "False" {
+        return None;
+    }
+    let message = cut(scheduled.message.as_deref().unwrap_or("no reason given"));
+    Some(Trouble {
+        reason: Reason::Unschedulable,
+        message: format!("pod `{name}` cannot be scheduled: {message}"),
+    })
+}
+
+fn waiting(pod: &Pod) -> Option<Trouble> {
+    let status = pod.status.as_ref()?;
+    let containers = status
+        .init_container_statuses
+        .iter()
+        .chain(&status.container_statuses)
+        .flatten();
+    containers.filter_map(container_trouble).next()
+}
+
+fn container_trouble(container: &ContainerStatus) -> Option<Trouble> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let why = waiting.reason.as_deref()?;
+    let reason = match why {
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "ImageInspectError"
+        | "RegistryUnavailable"
+        | "SignatureValidationFailed" => Reason::ImagePull,
+        "CreateContainerConfigError"
+        | "CreateContainerError"
+        | "RunContainerError"
+        | "PreCreateHookError"
+        | "PreStartHookError"
+        | "CreatePodSandboxError"
+        | "ConfigPodSandboxError" => Reason::PodPending,
+        _ => return None,
+    };
+    let message = cut(waiting.message.as_deref().unwrap_or_default());
+    let name = &container.name;
+    let message = match reason {
+        Reason::ImagePull => format!(
+            "container `{name}`, image `{}`: {why}: {message}",
+            container.image
+        ),
+        _ => format!("container `{name}` cannot start: {why}: {message}"),
+    };
+    Some(Trouble { reason, message })
+}
+
+/// Kubelet tells about mounts only by events; the sandbox is made after the volumes are there, so its absence
+/// on a pod that was scheduled a while ago tells the same.
+fn unsettled(pod: &Pod, now: Timestamp) -> Option<Trouble> {
+    let scheduled = condition(pod, "PodScheduled")?;
+    let since = scheduled.last_transition_time.as_ref()?.0;
+    if now.duration_since(since) < SETTLING {
+        return None;
+    }
+    let ready = condition(pod, "PodReadyToStartContainers")?;
+    if ready.status == "True" {
+        return None;
+    }
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let claims: Vec<&str> = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.volumes.iter().flatten())
+        .filter_map(|volume| {
+            volume
+                .persistent_volume_claim
+                .as_ref()
+                .map(|claim| claim.claim_name.as_str())
+        })
+        .collect();
+    let message = format!(
+        "pod `{name}` is on its node but its volumes (claims: {}) are not mounted or its network is not ready; its events tell more",
+        claims.join(", ")
+    );
+    Some(Trouble {
+        reason: Reason::MountFailed,
+        message,
+    })
+}
+
+/// What the agent in that container left as its result, if the container has ended and the result is readable.
+pub fn agent_result(pod: &Pod, container: &str) -> Option<AgentResult> {
+    AgentResult::decode(terminated(pod, container)?.message.as_deref()?).ok()
+}
+
+/// How a pod failed, if it did: by the agent's own word, else by what kubelet says.
+pub fn failure(pod: &Pod, container: &str) -> Option<Failure> {
+    if phase(pod) != "Failed" {
+        return None;
+    }
+    let end = terminated(pod, container);
+    let permanent = end.is_some_and(|end| holdfast_api::agent::is_permanent(end.exit_code));
+    if let Some(result) =
+        agent_result(pod, container).filter(|result| result.outcome == Outcome::Failed)
+    {
+        let reason = result
+            .reason
+            .as_deref()
+            .and_then(|reason| reason.parse().ok())
+            .unwrap_or(Reason::ToolFailed);
+        let message = result
+            .message
+            .unwrap_or_else(|| format!("the agent reported {}", reason.as_str()));
+        return Some(Failure {
+            reason,
+            message: cut(&message),
+            permanent,
+        });
+    }
+    let status = pod.status.as_ref()?;
+    if let Some(reason) = status.reason.as_deref() {
+        let message = status.message.as_deref().unwrap_or_default();
+        return Some(Failure {
+            reason: Reason::ToolFailed,
+            message: cut(&format!("{reason}: {message}")),
+            permanent,
+        });
+    }
+    let ended = status
+        .init_container_statuses
+        .iter()
+        .chain(&status.container_statuses)
+        .flatten();
+    let (name, end) = ended
+        .filter_map(|status| {
+            Some((
+                status.name.as_str(),
+                status.state.as_ref()?.terminated.as_ref()?,
+            ))
+        })
+        .find(|(_, end)| end.exit_code != 0)?;
+    let why = end.reason.as_deref().filter(|reason| *reason != "Error");
+    let detail = end
+        .message
+        .as_deref()
+        .map(tail)
+        .filter(|tail| !tail.is_empty());
+    let mut message = format!("container `{name}` exited with code {}", end.exit_code);
+    for part in why.into_iter().chain(detail) {
+        message.push_str(": ");
+        message.push_str(part);
+    }
+    Some(Failure {
+        reason: Reason::ToolFailed,
+        message: cut(&message),
+        permanent,
+    })
+}
+
+fn terminated<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStateTerminated> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_deref()?;
+    statuses
+        .iter()
+        .find(|status| status.name == container)?
+        .state
+        .as_ref()?
+        .terminated
+        .as_ref()
+}
+
+fn phase(pod: &Pod) -> &str {
+    pod.status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or_default()
+}
+
+fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+    pod.status
+        .as_ref()?
+        .conditions
+        .as_deref()?
+        .iter()
+        .find(|condition| condition.type_ == kind)
+}
+
+/// The last line that says something, of a log tail that kubelet put into the termination message.
+fn tail(text: &str) -> &str {
+    text.lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or_default()
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(MESSAGE_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
