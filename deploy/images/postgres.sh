@@ -9,8 +9,10 @@ if [ ! -f "$archive" ]; then
   say "building the PostgreSQL image from Debian packages (once)"
   folder=$(mktemp -d)
   trap 'rm -rf "$folder"' EXIT
-  mmdebstrap --quiet --variant=minbase --include=postgresql-15,postgresql-contrib --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-    --dpkgopt='path-exclude=/usr/share/locale/*' --aptopt='Apt::Install-Recommends "false"' bookworm "$folder/rootfs.tar"
+  rootfs=$hf_cache/images/rootfs-postgres-15.tar
+  [ -f "$rootfs" ] || mmdebstrap --quiet --variant=minbase --include=postgresql-15,postgresql-contrib --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' --aptopt='Apt::Install-Recommends "false"' bookworm "$rootfs"
+  cp "$rootfs" "$folder/rootfs.tar"
   cp "$here"/* "$folder/"
   "$hf_root/deploy/images/build.sh" "$folder" localhost/holdfast/postgres:15 "$archive"
 fi
