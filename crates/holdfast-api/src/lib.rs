@@ -1,0 +1,40 @@
+//! The API that Holdfast serves: its six kinds, its names, its conditions, and what the agent answers.
+//!
+//! Groups `dataprotection.kubeblocks.io` and `storage.kubeblocks.io`, version `v1alpha1`. Fields marked as
+//! Holdfast's own are additions: a manifest without them behaves as the API always promised.
+
+pub mod agent;
+mod backup;
+mod backup_policy;
+mod backup_repo;
+mod backup_tool;
+mod common;
+pub mod condition;
+pub mod crds;
+pub mod held;
+pub mod names;
+mod plan;
+mod reason;
+mod restore_job;
+mod schema;
+mod storage_provider;
+
+pub use backup::{
+    Backup, BackupLogStatus, BackupPhase, BackupSnapshotStatus, BackupSpec, BackupStatus, BackupToolManifestsStatus,
+    BackupType, ManifestsStatus,
+};
+pub use backup_policy::{
+    BackupPolicy, BackupPolicyHook, BackupPolicyPhase, BackupPolicySpec, BackupPolicyStatus, BackupStatusUpdate,
+    BackupStatusUpdateStage, BasePolicy, CommonBackupPolicy, CreatePvcPolicy, PersistentVolumeClaim,
+    PersistentVolumeConfigMap, RetentionSpec, Schedule, SchedulePolicy, SnapshotPolicy,
+};
+pub use backup_repo::{BackupRepo, BackupRepoPhase, BackupRepoSpec, BackupRepoStatus, PvReclaimPolicy};
+pub use backup_tool::{
+    BackupTool, BackupToolSpec, BackupToolStatus, DeployKind, LogicalConfig, PhysicalConfig, PodRestoreScope,
+};
+pub use common::{BackupPolicySecret, SecretReference, TargetCluster};
+pub use plan::{BackupPlan, RestorePlan};
+pub use restore_job::{RestoreJob, RestoreJobPhase, RestoreJobSpec, RestoreJobStatus};
+pub use storage_provider::{
+    ParametersSchema, StorageProvider, StorageProviderPhase, StorageProviderSpec, StorageProviderStatus,
+};
