@@ -1,0 +1,76 @@
+use k8s_openapi::{api::core::v1::PodSpec, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn paths_hold_namespace_prefix_and_name() {
+    let table = [
+        ("", "/default/b1"),
+        ("/mysql/backup", "/default/mysql/backup/b1"),
+        ("mysql/backup/", "/default/mysql/backup/b1"),
+        ("/", "/default/b1"),
+        (" ", "/default/b1"),
+        ("/c-3f2a/mysql", "/default/c-3f2a/mysql/b1"),
+    ];
+    for (prefix, path) in table {
+        assert_eq!(backup_path("default", prefix, "b1").as_deref(), Ok(path), "{prefix:?}");
+    }
+}
+
+#[test]
+fn prefixes_that_could_leave_the_repository_are_refused() {
+    for prefix in ["..", "a/../b", "/a//b", "$(id)", "a;b", "a b", "a\nb", ".holdfast", "a/.b", "ä", "`x`", "a\0b", "\\"] {
+        assert!(backup_path("default", prefix, "b1").is_err(), "{prefix:?}");
+    }
+}
+
+#[test]
+fn hosts_are_relative_to_the_namespace() {
+    let mut pod = Pod::default();
+    pod.metadata.name = Some("c-0".to_owned());
+    assert_eq!(db_host(&pod), "c-0");
+    pod.spec = Some(PodSpec { hostname: Some("c-0".to_owned()), subdomain: Some("c-headless".to_owned()), ..PodSpec::default() });
+    assert_eq!(db_host(&pod), "c-0.c-headless");
+}
+
+#[test]
+fn standing_backups_are_named_after_policy_or_owner() {
+    let mut policy = BackupPolicy::default();
+    policy.metadata.name = Some("p1".to_owned());
+    policy.metadata.namespace = Some("default".to_owned());
+    assert_eq!(derived(&policy, BackupType::Logfile), "p1-default-logfile");
+    let owner = |name: &str| OwnerReference { name: name.to_owned(), uid: "3f2a9c1e-1".to_owned(), ..OwnerReference::default() };
+    policy.metadata.owner_references = Some(vec![owner("mycluster")]);
+    assert_eq!(derived(&policy, BackupType::Logfile), "3f2a9c1e-mycluster-default-logfile");
+    policy.metadata.owner_references = Some(vec![owner("a-very-long-cluster-name")]);
+    assert_eq!(derived(&policy, BackupType::Datafile), "3f2a9c1e-a-very-long-cluster-datafile");
+}
+
+#[test]
+fn slots_of_two_policies_or_types_never_share_a_name() {
+    let slot: Timestamp = "2026-03-01T04:05:06Z".parse().unwrap();
+    let name = |uid, kind| slot_backup("ns", "shop", uid, kind, slot);
+    let first = name("u1", BackupType::Datafile);
+    assert!(first.starts_with("backup-ns-shop-20260301040506-"), "{first}");
+    assert_ne!(first, name("u2", BackupType::Datafile));
+    assert_ne!(first, name("u1", BackupType::Snapshot));
+    assert_eq!(first, name("u1", BackupType::Datafile));
+}
+
+proptest! {
+    #[test]
+    fn slot_names_are_valid_object_names(namespace in "[a-z]([-a-z0-9]{0,61}[a-z0-9])?", cluster in "[a-z]([-a-z0-9.]{0,251}[a-z0-9])?", second in 0i64..4_000_000_000) {
+        let name = slot_backup(&namespace, &cluster, "u", BackupType::Datafile, Timestamp::from_second(second).unwrap());
+        prop_assert!(name.len() <= 253);
+        prop_assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.'));
+    }
+
+    #[test]
+    fn no_prefix_leaves_the_namespace(prefix in "[ -~]{0,40}") {
+        if let Ok(path) = backup_path("ns", &prefix, "b") {
+            prop_assert!(path.starts_with("/ns/") && path.ends_with("/b"));
+            prop_assert!(path.split('/').all(|part| part != ".." && part != "."));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Which pod a backup is made of.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::LabelSelector};
+use kube::{ResourceExt as _, core::{Selector, SelectorExt as _}};
+
+/// What the pods that match a selector allow.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Choice<'a> {
+    /// This pod is backed up.
+    Pod(&'a Pod),
+    /// Pods match, but none is Ready: the first of them.
+    NotReady(&'a Pod),
+    /// No pod matches.
+    None,
+}
+
+/// A selector that would match every pod, or cannot be understood.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[error("labelsSelector {0}")]
+pub struct InvalidSelector(String);
+
+/// The selector as the API server takes it, in a list request.
+pub fn selector(selector: &LabelSelector) -> Result<String, InvalidSelector> {
+    let labels = selector.match_labels.as_ref().is_some_and(|labels| !labels.is_empty());
+    let expressions = selector.match_expressions.as_ref().is_some_and(|list| !list.is_empty());
+    if !labels && !expressions {
+        return Err(InvalidSelector("is empty and would match every pod of the namespace".to_owned()));
+    }
+    let parsed = Selector::try_from(selector.clone()).map_err(|error| InvalidSelector(error.to_string()))?;
+    Ok(parsed.to_string())
+}
+
+/// Whether labels match.
+pub fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+    Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels))
+}
+
+/// The pod to back up: the first Ready one by name. Pods that end or have ended are left out.
+pub fn choose(pods: &[Pod]) -> Choice<'_> {
+    let mut alive: Vec<&Pod> = pods.iter().filter(|pod| !ends(pod)).collect();
+    alive.sort_by_key(|pod| pod.name_any());
+    match alive.iter().find(|pod| ready(pod)) {
+        Some(pod) => Choice::Pod(pod),
+        None => alive.first().map_or(Choice::None, |pod| Choice::NotReady(pod)),
+    }
+}
+
+fn ends(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// Whether a pod is Ready.
+pub fn ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(name: &str, phase: &str, ready: bool, deleted: bool) -> Pod {
+        let time = deleted.then_some("2026-01-01T00:00:00Z");
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "deletionTimestamp": time},
+            "status": {"phase": phase, "conditions": [{"type": "Ready", "status": if ready { "True" } else { "False" }}]}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_first_ready_pod_by_name_is_chosen() {
+        let pods = [pod("c-2", "Running", true, false), pod("c-0", "Running", false, false), pod("c-1", "Running", true, false)];
+        assert_eq!(choose(&pods), Choice::Pod(&pods[2]));
+    }
+
+    #[test]
+    fn pods_that_end_are_left_out() {
+        let pods = [pod("c-0", "Running", true, true), pod("c-1", "Failed", true, false), pod("c-2", "Pending", false, false)];
+        assert_eq!(choose(&pods), Choice::NotReady(&pods[2]));
+        assert_eq!(choose(&pods[..2]), Choice::None);
+    }
+
+    #[test]
+    fn an_empty_selector_is_refused() {
+        assert!(selector(&LabelSelector::default()).is_err());
+        let given: LabelSelector = serde_json::from_value(json!({"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "r", "operator": "In", "values": ["x", "y"]}]})).unwrap();
+        let text = selector(&given).unwrap();
+        assert!(text.contains("a=b") && text.contains("r in (x,y)"), "{text}");
+        let bad: LabelSelector = serde_json::from_value(json!({"matchExpressions": [{"key": "r", "operator": "Nonsense"}]})).unwrap();
+        assert!(selector(&bad).is_err());
+    }
+}
