@@ -1,0 +1,264 @@
+//! Whether a new Backup may start: everything that it names is looked up, and one metadata write lets it in.
+//!
+//! What is named and does not exist is waited for 30 s, since policy and Backup are often applied together, and
+//! then ends the Backup, by the word of the API server itself. What exists and is not ready is waited for longer.
+
+mod claim;
+mod find;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use holdfast_api::{
+    Backup, BackupPhase, BackupPolicy, BackupRepo, BackupStatus, BackupTool, BackupType,
+    condition::{self, READY, RECONCILING, Reason, STALLED},
+    names::{
+        ANNOTATION_ADMITTED, ANNOTATION_POLICY_UID, ANNOTATION_TARGET_POD_NAME, ANNOTATION_TRACEPARENT, FINALIZER,
+        LABEL_BACKUP_POLICY, LABEL_BACKUP_REPO_NAME, LABEL_BACKUP_TYPE, LABEL_COMPONENT_NAME, LABEL_INSTANCE,
+        LABEL_MANAGED_BY, LABEL_MAX, MANAGED_BY_KUBEBLOCKS, child_name,
+    },
+};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{
+    api::core::v1::{PersistentVolumeClaim, Pod},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use kube::ResourceExt as _;
+use serde_json::{Map, Value, json};
+
+pub use find::find;
+
+use crate::{backup::Seen, ttl};
+
+/// How long a name that does not exist is waited for.
+pub const GRACE: SignedDuration = SignedDuration::from_secs(30);
+/// How often something that is waited for is looked at again.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+
+/// Everything that admission rests on.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The Backup.
+    pub backup: Arc<Backup>,
+    /// The policy that it names.
+    pub policy: Seen<BackupPolicy>,
+    /// The tool that the policy names.
+    pub tool: Seen<BackupTool>,
+    /// All repositories.
+    pub repos: Vec<Arc<BackupRepo>>,
+    /// The repository that the Backup or its policy names.
+    pub repo: Seen<BackupRepo>,
+    /// The claim that the policy names instead of a repository.
+    pub claim: Seen<PersistentVolumeClaim>,
+    /// The pods that the policy's selector matches, if they were listed.
+    pub pods: Option<Vec<Pod>>,
+    /// How long something that exists and is not ready is waited for.
+    pub patience: SignedDuration,
+    /// W3C trace context for the run.
+    pub traceparent: String,
+}
+
+/// What must be read from the API server before the decision can be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Read {
+    /// The policy.
+    Policy,
+    /// The tool.
+    Tool,
+    /// The named repository.
+    Repo,
+    /// The claim that the policy names.
+    Claim,
+    /// The pods.
+    Pods,
+}
+
+/// The one guarded write.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// Merge this into the Backup's metadata.
+    Metadata(Value),
+    /// Replace the status.
+    Status(Box<BackupStatus>),
+    /// Create the claim that the policy describes.
+    CreateClaim(Box<PersistentVolumeClaim>),
+}
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Next {
+    /// When something changes.
+    AwaitChange,
+    /// At the latest after this time.
+    After(SignedDuration),
+    /// At once, with this read.
+    Read(Read),
+}
+
+/// What follows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The one write, if any.
+    pub write: Option<Write>,
+    /// Event after it: whether it is a warning, reason, note.
+    pub event: Option<(bool, Reason, String)>,
+    /// How it ended, for metrics and news.
+    pub outcome: Option<Reason>,
+    /// When to look again.
+    pub next: Next,
+}
+
+/// Why a Backup cannot be let in now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Problem {
+    /// Something must be read first.
+    Read(Read),
+    /// Something must be written first.
+    Write(Box<Write>),
+    /// A name does not exist; the text is that of the failure.
+    Missing(Reason, String),
+    /// It exists and is not ready.
+    Wait(Reason, String),
+    /// It cannot come right.
+    Fail(Reason, String),
+}
+
+/// Whether the Backup is new and not admitted yet.
+pub fn concerns(backup: &Backup) -> bool {
+    let phase = backup.status.as_ref().and_then(|status| status.phase).unwrap_or_default();
+    phase == BackupPhase::New
+        && (backup.metadata.deletion_timestamp.is_some() || !backup.annotations().contains_key(ANNOTATION_ADMITTED))
+}
+
+/// Decides about a new Backup.
+pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
+    let backup = &*observed.backup;
+    if !concerns(backup) {
+        return Decision { write: None, event: None, outcome: None, next: Next::AwaitChange };
+    }
+    if backup.metadata.deletion_timestamp.is_some() {
+        return released(backup);
+    }
+    match admit(observed, now) {
+        Ok(metadata) => Decision {
+            write: Some(Write::Metadata(metadata)),
+            event: None,
+            outcome: Some(Reason::Admitted),
+            next: Next::AwaitChange,
+        },
+        Err(problem) => settle(observed, problem, now),
+    }
+}
+
+/// The metadata that lets a Backup in: finalizer, labels, the pod that it is made of, its trace.
+pub fn admit(observed: &Observed, now: Timestamp) -> Result<Value, Problem> {
+    let found = find(observed)?;
+    let backup = &*observed.backup;
+    let policy = found.policy;
+    let mut labels = Map::new();
+    let mut label = |key: &str, value: Option<String>| {
+        if let Some(value) = value.filter(|value| value.len() <= LABEL_MAX) {
+            labels.insert(key.to_owned(), value.into());
+        }
+    };
+    label(LABEL_MANAGED_BY, Some(MANAGED_BY_KUBEBLOCKS.to_owned()));
+    label(LABEL_BACKUP_TYPE, Some(backup.spec.backup_type.as_str().to_owned()));
+    label(LABEL_BACKUP_POLICY, Some(child_name(&policy.name_any(), &policy.uid().unwrap_or_default(), LABEL_MAX)));
+    label(LABEL_INSTANCE, Some(found.pod.labels().get(LABEL_INSTANCE).cloned().unwrap_or_default()));
+    label(LABEL_COMPONENT_NAME, Some(found.pod.labels().get(LABEL_COMPONENT_NAME).cloned().unwrap_or_default()));
+    if let Some(repo) = found.repo {
+        label(LABEL_BACKUP_REPO_NAME, Some(repo));
+    }
+    let mut annotations = Map::new();
+    annotations.insert(ANNOTATION_ADMITTED.to_owned(), now.to_string().into());
+    annotations.insert(ANNOTATION_POLICY_UID.to_owned(), policy.uid().unwrap_or_default().into());
+    annotations.insert(ANNOTATION_TARGET_POD_NAME.to_owned(), found.pod.name_any().into());
+    if !backup.annotations().contains_key(ANNOTATION_TRACEPARENT) && !observed.traceparent.is_empty() {
+        annotations.insert(ANNOTATION_TRACEPARENT.to_owned(), observed.traceparent.clone().into());
+    }
+    let mut finalizers: Vec<String> = backup.finalizers().to_vec();
+    if !finalizers.iter().any(|name| name == FINALIZER) {
+        finalizers.push(FINALIZER.to_owned());
+    }
+    Ok(json!({ "labels": labels, "annotations": annotations, "finalizers": finalizers }))
+}
+
+/// A Backup that is deleted before it started holds nothing: it is let go.
+fn released(backup: &Backup) -> Decision {
+    let held = backup.finalizers().iter().any(|name| name == FINALIZER);
+    let left: Vec<&String> = backup.finalizers().iter().filter(|name| *name != FINALIZER).collect();
+    Decision {
+        write: held.then(|| Write::Metadata(json!({ "finalizers": left }))),
+        event: None,
+        outcome: None,
+        next: Next::AwaitChange,
+    }
+}
+
+fn settle(observed: &Observed, problem: Problem, now: Timestamp) -> Decision {
+    let backup = &*observed.backup;
+    let created = backup.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
+    let waited = now.duration_since(created);
+    match problem {
+        Problem::Read(read) => Decision { write: None, event: None, outcome: None, next: Next::Read(read) },
+        Problem::Write(write) => {
+            Decision { write: Some(*write), event: None, outcome: None, next: Next::After(SignedDuration::from_secs(1)) }
+        }
+        Problem::Fail(reason, text) => failed(observed, reason, &text, now),
+        Problem::Missing(reason, text) if waited >= GRACE => failed(observed, reason, &text, now),
+        Problem::Missing(reason, text) => waiting(backup, reason, &text, GRACE - waited, now),
+        Problem::Wait(reason, text) if waited >= observed.patience => {
+            let text = format!("{text}; waited {} s", waited.as_secs());
+            failed(observed, reason, &text, now)
+        }
+        Problem::Wait(reason, text) => waiting(backup, reason, &text, observed.patience - waited, now),
+    }
+}
+
+fn waiting(backup: &Backup, reason: Reason, text: &str, left: SignedDuration, now: Timestamp) -> Decision {
+    let generation = backup.metadata.generation.unwrap_or_default();
+    let mut status = backup.status.clone().unwrap_or_default();
+    status.phase = Some(BackupPhase::New);
+    status.observed_generation = Some(generation);
+    let message = format!("{text}: {}", reason.hint());
+    let ready = condition::set(&mut status.conditions, READY, false, reason, &message, generation, now);
+    let going = condition::set(&mut status.conditions, RECONCILING, true, reason, &message, generation, now);
+    Decision {
+        write: (ready || going).then(|| Write::Status(Box::new(status))),
+        event: None,
+        outcome: None,
+        next: Next::After(left.min(LOOK_AGAIN).max(SignedDuration::from_millis(500))),
+    }
+}
+
+fn failed(observed: &Observed, reason: Reason, text: &str, now: Timestamp) -> Decision {
+    let backup = &*observed.backup;
+    let generation = backup.metadata.generation.unwrap_or_default();
+    let mut status = backup.status.clone().unwrap_or_default();
+    status.phase = Some(BackupPhase::Failed);
+    status.observed_generation = Some(generation);
+    status.failure_reason = Some(text.to_owned());
+    status.completion_timestamp = Some(Time(now));
+    let kept = observed.policy.get().and_then(|policy| policy.spec.retention.as_ref()?.ttl.as_deref());
+    status.expiration = kept.and_then(|text| ttl::parse(text).ok()).and_then(|kept| now.checked_add(kept).ok()).map(Time);
+    let message = format!("{text}: {}", reason.hint());
+    condition::set(&mut status.conditions, READY, false, reason, &message, generation, now);
+    condition::set(&mut status.conditions, RECONCILING, false, reason, &message, generation, now);
+    condition::set(&mut status.conditions, STALLED, true, reason, &message, generation, now);
+    Decision {
+        write: Some(Write::Status(Box::new(status))),
+        event: Some((true, reason, text.to_owned())),
+        outcome: Some(reason),
+        next: Next::AwaitChange,
+    }
+}
+
+/// The section of a policy that backups of that type follow, as far as it has a target.
+pub fn has_section(policy: &BackupPolicy, kind: BackupType) -> bool {
+    match kind {
+        BackupType::Datafile => policy.spec.datafile.is_some(),
+        BackupType::Logfile => policy.spec.logfile.is_some(),
+        BackupType::Snapshot => policy.spec.snapshot.is_some(),
+    }
+}
