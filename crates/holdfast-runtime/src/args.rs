@@ -1,0 +1,96 @@
+//! What every service can be told, by flag or by environment.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::ValueEnum;
+
+/// Arguments that all services share; flatten them into a service's own.
+#[derive(clap::Args, Clone, Debug)]
+pub struct CommonArgs {
+    /// Address that serves /livez, /readyz and /metrics.
+    #[arg(long, env = "HOLDFAST_HTTP_ADDR", default_value = "0.0.0.0:8080")]
+    pub http_addr: SocketAddr,
+    /// Namespace that the service runs in; its lease lies there.
+    #[arg(long, env = "HOLDFAST_NAMESPACE", default_value = "holdfast-system")]
+    pub namespace: String,
+    /// Name of the pod that the service runs in; names the holder of a lease and the reporter of events.
+    #[arg(long, env = "HOLDFAST_POD_NAME", default_value = "")]
+    pub pod_name: String,
+    /// URL of the NATS server, such as nats://holdfast-nats:4222; empty runs without a bus.
+    #[arg(long, env = "HOLDFAST_NATS_URL", default_value = "")]
+    pub nats_url: String,
+    /// NATS user; empty means the name of the service.
+    #[arg(long, env = "HOLDFAST_NATS_USER", default_value = "")]
+    pub nats_user: String,
+    /// Password of the NATS user; prefer the file.
+    #[arg(
+        long,
+        env = "HOLDFAST_NATS_PASSWORD",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub nats_password: Secret,
+    /// File that holds the password of the NATS user; read again at each connection.
+    #[arg(long, env = "HOLDFAST_NATS_PASSWORD_FILE")]
+    pub nats_password_file: Option<PathBuf>,
+    /// What is logged: a level, or directives such as info,holdfast_executor=debug.
+    #[arg(long, env = "HOLDFAST_LOG", default_value = "info")]
+    pub log: String,
+    /// Format of log lines.
+    #[arg(long, env = "HOLDFAST_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    pub log_format: LogFormat,
+    /// OTLP gRPC endpoint that traces go to, such as http://collector:4317; empty sends none.
+    #[arg(long, env = "HOLDFAST_OTLP_ENDPOINT", default_value = "")]
+    pub otlp_endpoint: String,
+    /// Seconds that work in flight gets to finish after a signal to stop.
+    #[arg(long, env = "HOLDFAST_DRAIN_SECONDS", default_value_t = 20)]
+    pub drain_seconds: u64,
+}
+
+impl CommonArgs {
+    /// How long work in flight may take after a signal to stop.
+    pub fn drain(&self) -> Duration {
+        Duration::from_secs(self.drain_seconds)
+    }
+}
+
+/// Format of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line, for collectors.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// A value that no log, error or debug output shows.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value itself, for the one call that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(value: String) -> Self {
+        Self(value)
+    }
+}
+
+impl FromStr for Secret {
+    type Err = std::convert::Infallible;
+
+    fn from_str(value: &str) -> Result<Self, Self::Err> {
+        Ok(Self(value.to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}

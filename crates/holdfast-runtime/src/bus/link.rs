@@ -1,0 +1,148 @@
+//! The connection to NATS.
+
+use std::time::Duration;
+
+use async_nats::{Auth, AuthError, ConnectOptions, Event, jetstream};
+use prometheus::Gauge;
+use tokio::sync::watch;
+
+use super::{ANSWER, inbox};
+use crate::{CommonArgs, args::Secret};
+
+/// A connection that comes back by itself.
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    made: watch::Receiver<Option<jetstream::Context>>,
+    /// Number of the present connection, 0 while there is none.
+    up: watch::Receiver<u64>,
+}
+
+impl Link {
+    /// Connects in the background, for ever; without an address there is no link. Must be called within a runtime.
+    pub(super) fn connect(service: &'static str, args: &CommonArgs, connected: Gauge) -> Option<Self> {
+        if args.nats_url.is_empty() {
+            return None;
+        }
+        let (tell_made, made) = watch::channel(None);
+        let (tell_up, up) = watch::channel(0_u64);
+        let (options, url) = (options(service, args, tell_up, connected), args.nats_url.clone());
+        tokio::spawn(async move {
+            for pause in super::back_off() {
+                // Only an address that cannot be read is an error here; a server that is away is waited for.
+                match options().connect(&url).await {
+                    Ok(client) => {
+                        let context = jetstream::ContextBuilder::new().timeout(ANSWER).build(client);
+                        // The link may be gone already.
+                        let _ = tell_made.send(Some(context));
+                        return;
+                    }
+                    Err(error) => tracing::error!(%error, "the bus cannot be reached"),
+                }
+                tokio::time::sleep(pause).await;
+            }
+        });
+        Some(Self { made, up })
+    }
+
+    /// Waits until there is a connection; answers its number too.
+    pub(super) async fn up(&mut self) -> (jetstream::Context, u64) {
+        loop {
+            let number = *self.up.borrow_and_update();
+            let context = self.made.borrow_and_update().clone();
+            match context {
+                Some(context) if number > 0 => return (context, number),
+                Some(_) => until(self.up.changed()).await,
+                None => until(self.made.changed()).await,
+            }
+        }
+    }
+
+    /// Waits until the connection of this number is gone.
+    pub(super) async fn over(&mut self, number: u64) {
+        while *self.up.borrow_and_update() == number {
+            until(self.up.changed()).await;
+        }
+    }
+}
+
+/// A sender that is gone means that the service ends: nothing will change any more.
+async fn until(changed: impl Future<Output = Result<(), watch::error::RecvError>>) {
+    if changed.await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn options(
+    service: &'static str,
+    args: &CommonArgs,
+    up: watch::Sender<u64>,
+    connected: Gauge,
+) -> impl Fn() -> ConnectOptions + Send + use<> {
+    let user = if args.nats_user.is_empty() {
+        service.to_owned()
+    } else {
+        args.nats_user.clone()
+    };
+    let (password, file) = (args.nats_password.clone(), args.nats_password_file.clone());
+    let (name, connections) = (
+        format!("holdfast-{service}/{}", args.pod_name),
+        std::sync::atomic::AtomicU64::new(0),
+    );
+    let shared = std::sync::Arc::new((up, connected, connections));
+    move || {
+        let (user, password, file) = (user.clone(), password.clone(), file.clone());
+        let shared = shared.clone();
+        ConnectOptions::with_auth_callback(move |_| login(user.clone(), password.clone(), file.clone()))
+            .name(&name)
+            .custom_inbox_prefix(inbox(service))
+            .connection_timeout(ANSWER)
+            .request_timeout(Some(ANSWER))
+            // A server that vanished without a word is noticed after three of these.
+            .ping_interval(Duration::from_secs(10))
+            .retry_on_initial_connect()
+            .max_reconnects(None)
+            .reconnect_delay_callback(|attempt| {
+                let attempt = u32::try_from(attempt.min(6)).unwrap_or(6);
+                Duration::from_millis(100) * 2_u32.pow(attempt)
+            })
+            .event_callback(move |event| {
+                let shared = shared.clone();
+                async move { hear(&event, &shared.0, &shared.1, &shared.2) }
+            })
+    }
+}
+
+async fn login(user: String, password: Secret, file: Option<std::path::PathBuf>) -> Result<Auth, AuthError> {
+    let password = match file {
+        // Read at each connection: a password that was changed is found without a restart.
+        Some(file) => tokio::fs::read_to_string(&file)
+            .await
+            .map_err(AuthError::new)?
+            .trim_end()
+            .to_owned(),
+        None => password.reveal().to_owned(),
+    };
+    let mut auth = Auth::new();
+    auth.username = Some(user);
+    auth.password = Some(password);
+    Ok(auth)
+}
+
+fn hear(event: &Event, up: &watch::Sender<u64>, connected: &Gauge, connections: &std::sync::atomic::AtomicU64) {
+    match event {
+        Event::Connected => {
+            let number = connections.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+            tracing::info!(number, "bus connected");
+            connected.set(1.0);
+            up.send_replace(number);
+        }
+        Event::Disconnected | Event::Closed => {
+            tracing::warn!("bus disconnected");
+            connected.set(0.0);
+            up.send_replace(0);
+        }
+        Event::ServerError(error) => tracing::warn!(%error, "the bus refused something"),
+        Event::ClientError(error) => tracing::debug!(%error, "bus client"),
+        other => tracing::debug!(%other, "bus"),
+    }
+}

@@ -1,0 +1,167 @@
+//! News between services, over NATS JetStream. News only makes things sooner: losing it, or the whole bus, or getting it
+//! twice costs latency and never a backup, so nothing here fails or blocks a caller.
+
+mod link;
+mod news;
+mod outbox;
+pub mod permissions;
+mod stream;
+mod wake;
+
+use std::time::Duration;
+
+use prometheus::{GaugeVec, IntCounterVec};
+
+use crate::{CommonArgs, Leader, Queue, Service, metrics::Meter};
+use link::Link;
+pub use news::News;
+use outbox::Outbox;
+pub(crate) use outbox::Sender;
+
+/// Name of the stream that keeps the news for a day.
+pub const STREAM: &str = "HOLDFAST_NEWS";
+/// First tokens of every subject: product and version of the format.
+pub const SUBJECTS: &str = "holdfast.v1";
+/// How long an answer of the server may take.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// The bus as one service sees it. Clones are the same bus. Without an address it swallows what it is given.
+#[derive(Clone, Debug)]
+pub struct Bus {
+    link: Option<Link>,
+    outbox: Outbox,
+    metrics: BusMetrics,
+}
+
+/// What is counted about the bus.
+#[derive(Clone, Debug)]
+struct BusMetrics {
+    connected: GaugeVec,
+    published: IntCounterVec,
+    dropped: IntCounterVec,
+    woken: IntCounterVec,
+    consumer_errors: IntCounterVec,
+}
+
+impl Bus {
+    /// Connects in the background and for ever again; answers the bus and what sends its news.
+    pub(crate) fn connect(
+        service: &'static str,
+        args: &CommonArgs,
+        meter: &Meter,
+    ) -> anyhow::Result<(Self, Option<Sender>)> {
+        let metrics = BusMetrics {
+            connected: meter.gauge("bus_connected_servers", "1 while the bus is connected.", &[])?,
+            published: meter.counter("bus_published_total", "News that the bus took.", &["verb"])?,
+            dropped: meter.counter("bus_dropped_total", "News that were dropped, by cause.", &["cause"])?,
+            woken: meter.counter("bus_woken_total", "News that woke a queue.", &["consumer"])?,
+            consumer_errors: meter.counter(
+                "bus_consumer_errors_total",
+                "Times that a consumer began anew.",
+                &["consumer"],
+            )?,
+        };
+        metrics.connected.with_label_values::<&str>(&[]).set(0.0);
+        let outbox = Outbox::default();
+        let link = Link::connect(service, args, metrics.connected.with_label_values::<&str>(&[]));
+        let sender = link
+            .clone()
+            .map(|link| Sender::new(service, link, outbox.clone(), metrics.clone()));
+        Ok((
+            Self {
+                service,
+                link,
+                outbox,
+                metrics,
+            },
+            sender,
+        ))
+    }
+
+    /// Whether an address was given.
+    pub fn enabled(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// Hands over news. Returns at once; while the bus is away the newest 1024 are kept, older ones dropped and counted.
+    pub fn publish(&self, news: News) {
+        if self.enabled() && self.outbox.push(news) {
+            self.metrics.dropped.with_label_values(&["crowded"]).inc();
+        }
+    }
+
+    /// Declares the stream at each connection, creating it or changing it in place. Only the scheduler may.
+    pub fn declare(&self, service: &Service) {
+        if let Some(link) = self.link.clone() {
+            let shutdown = service.shutdown.clone();
+            service.spawn("bus stream", async move {
+                tokio::select! {
+                    () = shutdown.cancelled() => {}
+                    () = stream::keep_declared(link) => {}
+                }
+            });
+        }
+    }
+
+    /// Pushes onto `queue` the key of each object that news under `filters` name, through the durable consumer of this
+    /// name (the service's own). A filter is what follows `holdfast.v1.`, such as `backup.completed.>`.
+    pub fn wake(&self, service: &Service, consumer: &'static str, filters: &[&str], queue: &Queue) {
+        self.wake_if(service, consumer, filters, queue, None);
+    }
+
+    /// [`Bus::wake`], but only while this process leads: a durable consumer shares its news among all who take from it,
+    /// and a follower would take what the leader should hear.
+    pub fn wake_leader(
+        &self,
+        service: &Service,
+        consumer: &'static str,
+        filters: &[&str],
+        queue: &Queue,
+        leader: &Leader,
+    ) {
+        self.wake_if(service, consumer, filters, queue, Some(leader.clone()));
+    }
+
+    fn wake_if(
+        &self,
+        service: &Service,
+        consumer: &'static str,
+        filters: &[&str],
+        queue: &Queue,
+        leader: Option<Leader>,
+    ) {
+        let Some(link) = self.link.clone() else { return };
+        let waker = wake::Waker {
+            link,
+            consumer,
+            filters: filters.iter().map(|filter| format!("{SUBJECTS}.{filter}")).collect(),
+            queue: queue.clone(),
+            leader,
+            metrics: self.metrics.clone(),
+        };
+        let shutdown = service.shutdown.clone();
+        service.spawn("bus consumer", async move {
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = waker.run() => {}
+            }
+        });
+    }
+}
+
+/// Shared by parts of the bus that try again.
+fn back_off() -> impl Iterator<Item = Duration> {
+    use backon::BackoffBuilder as _;
+    backon::ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(250))
+        .with_max_delay(Duration::from_secs(15))
+        .with_factor(2.0)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+/// What the parts need of a service's name, kept in one place: its inboxes, which nobody else may read.
+fn inbox(service: &str) -> String {
+    format!("_INBOX.{service}")
+}

@@ -1,0 +1,32 @@
+//! What makes the services look like one: start-up, telemetry, health, leases, watches, queues, guarded writes,
+//! events and the bus.
+//!
+//! A service is `Service::start(name, &args).await?.run(body).await`: `start` brings up logs, traces, metrics, health,
+//! the Kubernetes client and the bus; `run` runs the body until a signal and then drains.
+
+pub mod args;
+pub mod bus;
+mod category;
+pub mod clock;
+pub mod crds;
+pub mod events;
+mod health;
+pub mod leader;
+pub mod metrics;
+pub mod queue;
+mod requests;
+mod service;
+pub mod telemetry;
+pub mod trace;
+pub mod watch;
+pub mod write;
+
+pub use args::CommonArgs;
+pub use bus::{Bus, News};
+pub use category::{Category, Retry};
+pub use events::Events;
+pub use health::Gate;
+pub use leader::Leader;
+pub use queue::{Next, Queue};
+pub use service::Service;
+pub use tokio_util::sync::CancellationToken;
