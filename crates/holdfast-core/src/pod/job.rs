@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use holdfast_api::agent::{EXIT_PERMANENT_FIRST, EXIT_PERMANENT_LAST};
 use k8s_openapi::api::batch::v1::{
-    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement,
-    PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
+    Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern,
+    PodFailurePolicyRule,
 };
 use k8s_openapi::api::core::v1::{
     Affinity, Container, LocalObjectReference, PodSpec, PodTemplateSpec, Toleration, Volume,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-/// Labels with this prefix are the only ones that pods get: any other could make a Service or a
-/// PodDisruptionBudget of the database take them for its own.
-const OWN_LABELS: &str = "holdfast.io/";
+/// Labels and annotations with this prefix are the only ones that pods get: any other label could make a Service or
+/// a `PodDisruptionBudget` of the database take them for its own.
+const OWN: &str = "holdfast.io/";
 
 /// What a Job of ours is made of. The rest is the same for all: see [`agent_job`].
 #[derive(Clone, Debug, Default)]
@@ -27,7 +27,7 @@ pub struct AgentJob {
     pub owner: Option<OwnerReference>,
     /// Labels of the Job; those under `holdfast.io/` go to its pods too.
     pub labels: BTreeMap<String, String>,
-    /// Annotations of the Job.
+    /// Annotations of the Job; those under `holdfast.io/` go to its pods too.
     pub annotations: BTreeMap<String, String>,
     /// How often a failed pod is replaced.
     pub backoff_limit: i32,
@@ -66,11 +66,11 @@ pub fn agent_job(parts: AgentJob) -> Job {
         image_pull_secrets,
     } = parts;
     container.termination_message_policy = Some("FallbackToLogsOnError".to_owned());
-    let pod_labels = labels
-        .iter()
-        .filter(|(key, _)| key.starts_with(OWN_LABELS))
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect();
+    let template = ObjectMeta {
+        labels: Some(own(&labels)),
+        annotations: Some(own(&annotations)).filter(|own| !own.is_empty()),
+        ..ObjectMeta::default()
+    };
     let failure_policy = failure_policy(&container.name);
     let pod = PodSpec {
         affinity,
@@ -101,10 +101,7 @@ pub fn agent_job(parts: AgentJob) -> Job {
             backoff_limit: Some(backoff_limit),
             pod_failure_policy: Some(failure_policy),
             template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(pod_labels),
-                    ..ObjectMeta::default()
-                }),
+                metadata: Some(template),
                 spec: Some(pod),
             },
             ttl_seconds_after_finished: ttl_seconds,
@@ -112,6 +109,11 @@ pub fn agent_job(parts: AgentJob) -> Job {
         }),
         status: None,
     }
+}
+
+fn own(all: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let own = all.iter().filter(|(key, _)| key.starts_with(OWN));
+    own.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 fn failure_policy(container: &str) -> PodFailurePolicy {

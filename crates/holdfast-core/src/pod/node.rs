@@ -31,10 +31,7 @@ pub fn pin_to_node(node: &str) -> Affinity {
 /// Whether a node satisfies a selector, by the scheduler's rules: any term, and all requirements of that term;
 /// an empty term matches nothing.
 pub fn node_matches(selector: &NodeSelector, node: &Node) -> bool {
-    selector
-        .node_selector_terms
-        .iter()
-        .any(|term| term_matches(term, node))
+    selector.node_selector_terms.iter().any(|term| term_matches(term, node))
 }
 
 fn term_matches(term: &NodeSelectorTerm, node: &Node) -> bool {
@@ -67,13 +64,11 @@ fn requirement_holds(requirement: &NodeSelectorRequirement, actual: Option<&str>
     let values = requirement.values.as_deref().unwrap_or_default();
     let among = |actual: &str| values.iter().any(|value| value == actual);
     let number = |text: &str| text.parse::<i64>().ok();
-    let compare = |holds: fn(&i64, &i64) -> bool| match (
-        actual.and_then(number),
-        values.first().and_then(|v| number(v)),
-    ) {
-        (Some(actual), Some(bound)) => holds(&actual, &bound),
-        _ => false,
-    };
+    let compare =
+        |holds: fn(&i64, &i64) -> bool| match (actual.and_then(number), values.first().and_then(|v| number(v))) {
+            (Some(actual), Some(bound)) => holds(&actual, &bound),
+            _ => false,
+        };
     match requirement.operator.as_str() {
         "In" => actual.is_some_and(among),
         "NotIn" => !actual.is_some_and(among),

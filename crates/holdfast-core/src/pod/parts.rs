@@ -1,14 +1,15 @@
 //! Containers, volumes, mounts and environment that pods of ours have in common.
 
-use holdfast_api::names::child_name;
+use holdfast_api::names::{LABEL_MAX, child_name};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, ObjectFieldSelector,
-    PersistentVolumeClaimVolumeSource, ResourceRequirements, SeccompProfile, SecretKeySelector,
-    SecurityContext, Volume, VolumeMount,
+    PersistentVolumeClaimVolumeSource, ResourceRequirements, SeccompProfile, SecretKeySelector, SecurityContext,
+    Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use sha2::{Digest, Sha256};
-use std::fmt::Write as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::naming::hex;
 
 /// Where the repository volume is mounted in every pod of ours.
 pub const REPOSITORY_DIR: &str = "/backupdata";
@@ -20,8 +21,6 @@ pub const BIN_VOLUME: &str = "holdfast-bin";
 pub const PREPARE_CONTAINER: &str = "prepare";
 
 const AGENT: &str = "/holdfast/agent";
-/// Longest name of a container or volume (a DNS label).
-const LABEL_MAX: usize = 63;
 /// The user of our own containers where they need no more.
 const AGENT_USER: i64 = 65532;
 
@@ -89,15 +88,7 @@ pub fn bin_mount() -> VolumeMount {
 
 /// `backup-<pvc>` as in the original, shortened to a DNS label where it must be.
 pub fn repository_volume_name(pvc: &str) -> String {
-    let digest =
-        Sha256::digest(pvc.as_bytes())
-            .iter()
-            .take(4)
-            .fold(String::new(), |mut hex, byte| {
-                // Writing to a String cannot fail.
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            });
+    let digest = hex(&Sha256::digest(pvc));
     child_name(&format!("backup-{pvc}"), &digest, LABEL_MAX).replace('.', "-")
 }
 
@@ -188,9 +179,7 @@ pub fn tool_command(subcommand: &str, argv: &[String]) -> Vec<String> {
 /// Tools run as root, as in the original, but with no capability beyond those that reading and
 /// writing other users' files takes.
 pub fn tool_security_context() -> SecurityContext {
-    let add = ["DAC_OVERRIDE", "FOWNER", "CHOWN"]
-        .map(str::to_owned)
-        .to_vec();
+    let add = ["DAC_OVERRIDE", "FOWNER", "CHOWN"].map(str::to_owned).to_vec();
     SecurityContext {
         allow_privilege_escalation: Some(false),
         capabilities: Some(Capabilities {
@@ -204,7 +193,7 @@ pub fn tool_security_context() -> SecurityContext {
 }
 
 /// Resources with the limit `0` (which means none) for cpu and memory where neither request nor limit is given,
-/// so that a LimitRange of the namespace does not choose one.
+/// so that a `LimitRange` of the namespace does not choose one.
 pub fn zero_limits(resources: Option<ResourceRequirements>) -> ResourceRequirements {
     let mut resources = resources.unwrap_or_default();
     for name in ["cpu", "memory"] {

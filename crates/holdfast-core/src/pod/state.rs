@@ -55,10 +55,7 @@ pub fn job_state(job: &Job) -> JobState {
         .as_ref()
         .and_then(|status| status.conditions.as_deref())
         .unwrap_or_default();
-    for condition in conditions
-        .iter()
-        .filter(|condition| condition.status == "True")
-    {
+    for condition in conditions.iter().filter(|condition| condition.status == "True") {
         match condition.type_.as_str() {
             "Complete" => return JobState::Complete,
             "Failed" => {
@@ -126,12 +123,12 @@ fn unscheduled(pod: &Pod, now: Timestamp) -> Option<Trouble> {
 
 fn waiting(pod: &Pod) -> Option<Trouble> {
     let status = pod.status.as_ref()?;
-    let containers = status
+    let mut containers = status
         .init_container_statuses
         .iter()
         .chain(&status.container_statuses)
         .flatten();
-    containers.filter_map(container_trouble).next()
+    containers.find_map(container_trouble)
 }
 
 fn container_trouble(container: &ContainerStatus) -> Option<Trouble> {
@@ -151,16 +148,13 @@ fn container_trouble(container: &ContainerStatus) -> Option<Trouble> {
         | "PreCreateHookError"
         | "PreStartHookError"
         | "CreatePodSandboxError"
-        | "ConfigPodSandboxError" => Reason::PodPending,
+        | "ConfigPodSandboxError" => Reason::ContainerConfig,
         _ => return None,
     };
     let message = cut(waiting.message.as_deref().unwrap_or_default());
     let name = &container.name;
     let message = match reason {
-        Reason::ImagePull => format!(
-            "container `{name}`, image `{}`: {why}: {message}",
-            container.image
-        ),
+        Reason::ImagePull => format!("container `{name}`, image `{}`: {why}: {message}", container.image),
         _ => format!("container `{name}` cannot start: {why}: {message}"),
     };
     Some(Trouble { reason, message })
@@ -212,14 +206,8 @@ pub fn failure(pod: &Pod, container: &str) -> Option<Failure> {
     }
     let end = terminated(pod, container);
     let permanent = end.is_some_and(|end| holdfast_api::agent::is_permanent(end.exit_code));
-    if let Some(result) =
-        agent_result(pod, container).filter(|result| result.outcome == Outcome::Failed)
-    {
-        let reason = result
-            .reason
-            .as_deref()
-            .and_then(|reason| reason.parse().ok())
-            .unwrap_or(Reason::ToolFailed);
+    if let Some(result) = agent_result(pod, container).filter(|result| result.outcome == Outcome::Failed) {
+        let reason = result.reason().unwrap_or(Reason::ToolFailed);
         let message = result
             .message
             .unwrap_or_else(|| format!("the agent reported {}", reason.as_str()));
@@ -244,19 +232,10 @@ pub fn failure(pod: &Pod, container: &str) -> Option<Failure> {
         .chain(&status.container_statuses)
         .flatten();
     let (name, end) = ended
-        .filter_map(|status| {
-            Some((
-                status.name.as_str(),
-                status.state.as_ref()?.terminated.as_ref()?,
-            ))
-        })
+        .filter_map(|status| Some((status.name.as_str(), status.state.as_ref()?.terminated.as_ref()?)))
         .find(|(_, end)| end.exit_code != 0)?;
     let why = end.reason.as_deref().filter(|reason| *reason != "Error");
-    let detail = end
-        .message
-        .as_deref()
-        .map(tail)
-        .filter(|tail| !tail.is_empty());
+    let detail = end.message.as_deref().map(tail).filter(|tail| !tail.is_empty());
     let mut message = format!("container `{name}` exited with code {}", end.exit_code);
     for part in why.into_iter().chain(detail) {
         message.push_str(": ");

@@ -1,0 +1,260 @@
+//! What a plan is made of: everything that an admitted Backup names, found, or the problem with it.
+
+use holdfast_api::condition::Reason;
+use holdfast_api::names::{ANNOTATION_PATH_PREFIX, ANNOTATION_TARGET_POD_NAME, LABEL_NEED_REPO_PVC};
+use holdfast_api::{Backup, BackupPolicy, BackupRepo, BackupTool, BackupType, CommonBackupPolicy, DeployKind};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::ResourceExt as _;
+
+use super::plan::section;
+use super::storage::{Storage, is_ready, no_claim_name, not_ready, storage};
+use super::{Observed, Read, Write};
+use crate::naming;
+use crate::pod::{is_over, node_matches};
+
+/// Why an admitted Backup cannot be planned now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Problem {
+    /// What was seen is not enough to decide by.
+    Read(Read),
+    /// Something must be written first.
+    Write(Box<Write>),
+    /// It may still come right: wait, then fail with this text.
+    Wait(Reason, String),
+    /// It cannot come right.
+    Fail(Reason, String),
+}
+
+/// Everything that a plan is made of.
+pub(super) struct Parts<'a> {
+    pub(super) policy: &'a BackupPolicy,
+    pub(super) section: &'a CommonBackupPolicy,
+    pub(super) tool: &'a BackupTool,
+    pub(super) repo: Option<&'a BackupRepo>,
+    pub(super) claim: &'a PersistentVolumeClaim,
+    pub(super) target: &'a Pod,
+    pub(super) node: &'a str,
+    pub(super) path: String,
+    pub(super) image: String,
+}
+
+/// Finds everything, or the first thing that is wrong.
+pub(super) fn parts(observed: &Observed) -> Result<Parts<'_>, Problem> {
+    let backup = &*observed.backup;
+    supported(backup)?;
+    let policy = policy(observed)?;
+    let section = section(policy).ok_or_else(|| {
+        let name = &backup.spec.backup_policy_name;
+        confirmed(observed.policy.live, Read::Policy, Reason::BackupNotSupported, || {
+            format!("backupPolicy: {name} not supports datafile backup in backupPolicy")
+        })
+    })?;
+    let tool = tool(observed, section)?;
+    let (repo, claim) = repository(observed, section)?;
+    let target = target(observed)?;
+    let node = target
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.node_name.as_deref())
+        .unwrap_or_default();
+    reachable(observed, claim, node)?;
+    let prefix = policy
+        .annotations()
+        .get(ANNOTATION_PATH_PREFIX)
+        .map_or("", String::as_str);
+    let namespace = backup.namespace().unwrap_or_default();
+    let path = naming::backup_path(&namespace, prefix, &backup.name_any())
+        .map_err(|error| Problem::Fail(Reason::InvalidPathPrefix, error.to_string()))?;
+    let image = Some(tool.spec.image.as_str())
+        .filter(|image| !image.is_empty())
+        .or_else(|| first_image(target));
+    let image = image.map(str::to_owned).ok_or_else(|| {
+        let text = format!(
+            "neither backupTool {} nor the target pod names an image",
+            tool.name_any()
+        );
+        Problem::Fail(Reason::InvalidPolicy, text)
+    })?;
+    Ok(Parts {
+        policy,
+        section,
+        tool,
+        repo,
+        claim,
+        target,
+        node,
+        path,
+        image,
+    })
+}
+
+fn first_image(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.containers.first()?.image.as_deref()
+}
+
+fn supported(backup: &Backup) -> Result<(), Problem> {
+    match backup.spec.backup_type {
+        BackupType::Datafile => Ok(()),
+        other => {
+            let text = format!("{} backups are not supported by this version", other.as_str());
+            Err(Problem::Fail(Reason::Unsupported, text))
+        }
+    }
+}
+
+/// A failure that rests on what is absent: only after the API server itself said so.
+fn confirmed(live: bool, read: Read, reason: Reason, text: impl FnOnce() -> String) -> Problem {
+    if live {
+        Problem::Fail(reason, text())
+    } else {
+        Problem::Read(read)
+    }
+}
+
+fn policy(observed: &Observed) -> Result<&BackupPolicy, Problem> {
+    observed.policy.get().ok_or_else(|| {
+        confirmed(observed.policy.live, Read::Policy, Reason::PolicyNotFound, || {
+            let name = &observed.backup.spec.backup_policy_name;
+            format!("backuppolicies.dataprotection.kubeblocks.io \"{name}\" not found")
+        })
+    })
+}
+
+fn tool<'a>(observed: &'a Observed, section: &CommonBackupPolicy) -> Result<&'a BackupTool, Problem> {
+    let name = section.backup_tool_name.as_deref().unwrap_or_default();
+    let tool = observed.tool.get().ok_or_else(|| {
+        confirmed(observed.tool.live, Read::Tool, Reason::ToolNotFound, || {
+            format!("backupTool: {name} not found")
+        })
+    })?;
+    if tool.spec.deploy_kind == DeployKind::StatefulSet {
+        let text = format!("backupTool {name} has deployKind statefulSet, which is not supported by this version");
+        return Err(Problem::Fail(Reason::Unsupported, text));
+    }
+    if tool.spec.backup_commands.is_empty() {
+        let text = format!("backupTool {name} has no backupCommands");
+        return Err(Problem::Fail(Reason::InvalidPolicy, text));
+    }
+    Ok(tool)
+}
+
+fn repository<'a>(
+    observed: &'a Observed,
+    section: &CommonBackupPolicy,
+) -> Result<(Option<&'a BackupRepo>, &'a PersistentVolumeClaim), Problem> {
+    match storage(&observed.backup, section, &observed.repos)? {
+        Storage::Repo(name) => {
+            let repo = observed.repo.get().ok_or_else(|| {
+                let text = || format!("backup repo {name} not found");
+                confirmed(observed.repo.live, Read::Repo, Reason::RepoNotFound, text)
+            })?;
+            Ok((Some(repo), repository_claim(observed, repo)?))
+        }
+        Storage::Claim(name) => {
+            let claim = observed.pvc.get().ok_or_else(|| absent_claim(observed, &name))?;
+            Ok((None, claim))
+        }
+    }
+}
+
+fn repository_claim<'a>(observed: &'a Observed, repo: &BackupRepo) -> Result<&'a PersistentVolumeClaim, Problem> {
+    let name = repo.name_any();
+    let named = repo
+        .status
+        .as_ref()
+        .and_then(|status| status.backup_pvc_name.as_deref());
+    let Some(claim) = named.filter(|name| !name.is_empty()) else {
+        let empty = || Problem::Wait(Reason::BackupPVCNameIsEmpty, no_claim_name(&observed.backup));
+        return Err(if is_ready(repo) { empty() } else { not_ready(&name) });
+    };
+    match observed.pvc.get() {
+        Some(claim) if claim.metadata.deletion_timestamp.is_none() => Ok(claim),
+        None if !observed.pvc.live => Err(Problem::Read(Read::Claim)),
+        _ if observed
+            .backup
+            .labels()
+            .get(LABEL_NEED_REPO_PVC)
+            .is_some_and(|value| value == "true") =>
+        {
+            let text = format!("waiting for persistent volume claim \"{claim}\" of backup repo {name}");
+            Err(Problem::Wait(Reason::WaitingForPVC, text))
+        }
+        _ => Err(Problem::Write(Box::new(Write::Labels { repo: name }))),
+    }
+}
+
+fn absent_claim(observed: &Observed, name: &str) -> Problem {
+    if observed.pvc.live {
+        Problem::Wait(
+            Reason::PVCNotFound,
+            format!("persistent volume claim \"{name}\" not found"),
+        )
+    } else {
+        Problem::Read(Read::Claim)
+    }
+}
+
+/// The target pod if a tool's pod can be put beside it.
+pub(super) fn target(observed: &Observed) -> Result<&Pod, Problem> {
+    let name = observed
+        .backup
+        .annotations()
+        .get(ANNOTATION_TARGET_POD_NAME)
+        .map_or("", String::as_str);
+    let Some(pod) = observed.target.get() else {
+        return Err(if observed.target.live {
+            Problem::Wait(Reason::NoTargetPod, format!("target pod {name} not found"))
+        } else {
+            Problem::Read(Read::Target)
+        });
+    };
+    let placed = pod
+        .spec
+        .as_ref()
+        .is_some_and(|spec| spec.node_name.as_ref().is_some_and(|node| !node.is_empty()));
+    if !placed || is_over(pod) || pod.metadata.deletion_timestamp.is_some() {
+        return Err(Problem::Wait(
+            Reason::TargetPodNotReady,
+            format!("target pod {name} is not running on a node"),
+        ));
+    }
+    let alone = observed.claims.iter().find(|claim| {
+        let modes = claim
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.access_modes.as_deref())
+            .unwrap_or_default();
+        modes.iter().any(|mode| mode == "ReadWriteOncePod")
+    });
+    match alone {
+        Some(claim) => {
+            let claim = claim.name_any();
+            let text = format!(
+                "persistent volume claim \"{claim}\" of target pod {name} is ReadWriteOncePod: no backup pod can mount it beside the database"
+            );
+            Err(Problem::Fail(Reason::AccessModeRefused, text))
+        }
+        None => Ok(pod),
+    }
+}
+
+/// A volume that only some nodes can reach must be reachable from the target's.
+pub(super) fn reachable(observed: &Observed, claim: &PersistentVolumeClaim, node: &str) -> Result<(), Problem> {
+    let affinity = observed
+        .volume
+        .as_ref()
+        .and_then(|volume| volume.spec.as_ref()?.node_affinity.as_ref());
+    let Some(selector) = affinity.and_then(|affinity| affinity.required.as_ref()) else {
+        return Ok(());
+    };
+    match observed.node.as_ref() {
+        Some(seen) if seen.name_any() == node && !node_matches(selector, seen) => {
+            let claim = claim.name_any();
+            let text = format!(
+                "the volume of repository claim \"{claim}\" cannot be reached from node {node}, where the target pod runs"
+            );
+            Err(Problem::Fail(Reason::RepositoryOnOtherNode, text))
+        }
+        _ => Ok(()),
+    }
+}

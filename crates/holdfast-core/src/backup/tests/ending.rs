@@ -1,0 +1,307 @@
+//! From the Job to Completed or Failed.
+
+use std::sync::Arc;
+
+use holdfast_api::BackupPhase;
+use holdfast_api::condition::Reason;
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
+
+use super::world::{
+    asks, at, change, end_job, ended, failed, gave_up, job_pod, sealed, started, take, told, waits, written,
+};
+use crate::backup::{Observed, Owner, Pods, Read, Seen, Write, cleanup, decide};
+
+fn pods(items: Vec<Arc<k8s_openapi::api::core::v1::Pod>>) -> Pods {
+    Pods { items, live: false }
+}
+
+fn mark(observed: &mut Observed, id: &str) {
+    let claim = Arc::make_mut(observed.pvc.object.as_mut().expect("a claim"));
+    claim.metadata.annotations = Some([("holdfast.io/repository".to_owned(), id.to_owned())].into());
+}
+
+#[test]
+fn a_sealed_run_is_completed_with_all_results_at_once() {
+    let mut observed = started();
+    end_job(&mut observed, "Complete", "", 90);
+    observed.pods = pods(vec![job_pod("b1-x", 2, &ended("b1", 0, &sealed()))]);
+    let Some(Write::MarkRepository { id, .. }) = decide(&observed, at(91)).write else {
+        panic!("not marked")
+    };
+    mark(&mut observed, &id);
+    let decision = decide(&observed, at(91));
+    let status = written(&decision);
+    assert_eq!(status.phase, Some(BackupPhase::Completed));
+    assert_eq!(status.total_size.as_deref(), Some("1.2Gi"));
+    assert_eq!(status.duration.as_deref(), Some("1m30s"));
+    assert_eq!(
+        status.expiration.map(|time| time.0),
+        Some(at(91) + SignedDuration::from_hours(7 * 24))
+    );
+    let manifests = status.manifests.expect("manifests");
+    let tool = manifests.backup_tool.expect("a manifest");
+    assert_eq!(tool.checksum, Some("ab".repeat(32)));
+    assert_eq!(tool.file_path.as_deref(), Some("/ns/c-uid/mysql/b1"));
+    let log = manifests.backup_log.expect("a log");
+    assert_eq!(log.start_time.map(|time| time.0), Some(at(1)));
+    assert_eq!(log.stop_time.map(|time| time.0), Some(at(91)));
+    let ready = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == "Ready")
+        .expect("Ready");
+    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("True", "Completed"));
+    assert_eq!(decision.events[0].note, "Completed backup.");
+    assert_eq!(decision.news[0].verb, "completed");
+}
+
+#[test]
+fn a_repository_that_changed_under_the_run_is_not_taken_for_good() {
+    let mut observed = started();
+    end_job(&mut observed, "Complete", "", 90);
+    observed.pods = pods(vec![job_pod("b1-x", 2, &ended("b1", 0, &sealed()))]);
+    mark(&mut observed, "another");
+    assert_eq!(failed(&decide(&observed, at(91))).0, "RepositoryMismatch");
+}
+
+#[test]
+fn without_its_pod_the_seal_decides() {
+    let mut observed = started();
+    mark(&mut observed, "repository-1");
+    end_job(&mut observed, "Complete", "", 90);
+    waits(&decide(&observed, at(91)));
+    asks(&decide(&observed, at(94)), Read::Pods);
+    observed.pods.live = true;
+    asks(&decide(&observed, at(94)), Read::Report);
+    observed.report = Seen::live(None);
+    asks(&decide(&observed, at(94)), Read::Backup);
+    observed.backup_read = Some(at(94));
+    let Some(Write::CreateReportJob(mut job)) = decide(&observed, at(94)).write else {
+        panic!("no report")
+    };
+    job.metadata.uid = Some("report-uid".to_owned());
+    observed.report = Seen::cached(Some(Arc::from(job)));
+    assert_eq!(told(&decide(&observed, at(95))).0, "Verifying");
+    let report = Arc::make_mut(observed.report.object.as_mut().expect("a job"));
+    report.status = serde_json::from_value(json!({"conditions": [{"type": "Complete", "status": "True"}]})).ok();
+    asks(&decide(&observed, at(95)), Read::ReportPods);
+    let mut good = observed.clone();
+    good.report_pods = pods(vec![job_pod("report-x", 94, &ended("report", 0, &sealed()))]);
+    assert_eq!(written(&decide(&good, at(96))).phase, Some(BackupPhase::Completed));
+    let mut bad = observed.clone();
+    let result = gave_up(Reason::SealInvalid, "there is no seal");
+    bad.report_pods = Pods {
+        items: vec![job_pod("report-x", 94, &ended("report", 90, &result))],
+        live: true,
+    };
+    assert_eq!(failed(&decide(&bad, at(96))).0, "SealInvalid");
+    // A report that tells nothing proves nothing: it is made again.
+    observed.report_pods.live = true;
+    assert!(matches!(decide(&observed, at(96)).write, Some(Write::DeleteJob { .. })));
+}
+
+#[test]
+fn a_failed_job_is_read_afresh_and_its_agents_reason_told() {
+    let mut observed = started();
+    end_job(&mut observed, "Failed", "PodFailurePolicy", 30);
+    let result = gave_up(Reason::EmptyOutput, "the tool wrote nothing");
+    observed.pods = pods(vec![job_pod("b1-x", 2, &ended("b1", 82, &result))]);
+    asks(&decide(&observed, at(31)), Read::Job);
+    observed.job.live = true;
+    let decision = decide(&observed, at(31));
+    let text = "backup job \"b1\" failed: the tool wrote nothing".to_owned();
+    assert_eq!(failed(&decision), ("EmptyOutput".to_owned(), text));
+    let status = written(&decision);
+    assert_eq!(status.completion_timestamp.map(|time| time.0), Some(at(31)));
+    assert!(status.expiration.is_some());
+}
+
+#[test]
+fn a_failed_job_without_pods_has_the_originals_text() {
+    let mut observed = started();
+    end_job(&mut observed, "Failed", "BackoffLimitExceeded", 30);
+    observed.job.live = true;
+    asks(&decide(&observed, at(31)), Read::Pods);
+    observed.pods.live = true;
+    let (reason, text) = failed(&decide(&observed, at(31)));
+    assert_eq!(
+        (reason.as_str(), text.starts_with("backup job \"b1\" failed")),
+        ("BackupJobFailed", true)
+    );
+}
+
+#[test]
+fn a_job_given_up_in_the_moment_of_sealing_is_completed() {
+    let mut observed = started();
+    mark(&mut observed, "repository-1");
+    end_job(&mut observed, "Failed", "DeadlineExceeded", 30);
+    observed.pods = pods(vec![job_pod("b1-x", 2, &ended("b1", 0, &sealed()))]);
+    assert_eq!(written(&decide(&observed, at(31))).phase, Some(BackupPhase::Completed));
+    observed.pods = Pods {
+        items: Vec::new(),
+        live: true,
+    };
+    observed.job.live = true;
+    assert_eq!(failed(&decide(&observed, at(31))).0, "DeadlineExceeded");
+}
+
+#[test]
+fn a_first_failed_attempt_shows_at_once_and_once() {
+    let mut observed = started();
+    let attempt = job_pod("b1-x", 2, &ended("b1", 1, &gave_up(Reason::ToolFailed, "exit 1")));
+    observed.pods = pods(vec![attempt]);
+    let decision = decide(&observed, at(5));
+    assert_eq!(
+        told(&decision),
+        ("ToolFailed".to_owned(), "attempt 1 of 4 failed: exit 1".to_owned())
+    );
+    take(&mut observed, written(&decision), at(5));
+    waits(&decide(&observed, at(6)));
+    observed
+        .pods
+        .items
+        .push(job_pod("b1-y", 20, &json!({"phase": "Running"})));
+    waits(&decide(&observed, at(21)));
+}
+
+#[test]
+fn trouble_shows_and_ends_the_run_when_it_lasts() {
+    let mut observed = started();
+    let pulling = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "True"}],
+        "containerStatuses": [{"name": "b1", "image": "tool:1", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}}}]});
+    observed.pods = pods(vec![job_pod("b1-x", 2, &pulling)]);
+    let decision = decide(&observed, at(4));
+    assert_eq!(told(&decision).0, "ImagePull");
+    take(&mut observed, written(&decision), at(4));
+    waits(&decide(&observed, at(5)));
+    // Said first, then done, then ended.
+    let stalled = decide(&observed, at(603));
+    assert_eq!(written(&stalled).phase, Some(BackupPhase::InProgress));
+    take(&mut observed, written(&stalled), at(603));
+    let Some(Write::DeleteJob {
+        uid, resource_version, ..
+    }) = decide(&observed, at(603)).write
+    else {
+        panic!()
+    };
+    assert_eq!((uid.as_str(), resource_version.as_deref()), ("job-uid", Some("20")));
+    observed.job = Seen::default();
+    asks(&decide(&observed, at(604)), Read::Job);
+    observed.job.live = true;
+    waits(&decide(&observed, at(604)));
+    observed.pods = Pods::default();
+    asks(&decide(&observed, at(604)), Read::Pods);
+    observed.pods.live = true;
+    assert_eq!(failed(&decide(&observed, at(604))).0, "ImagePull");
+}
+
+#[test]
+fn trouble_that_is_over_is_told_no_more() {
+    let mut observed = started();
+    let pending = json!({"phase": "Pending", "conditions": [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]});
+    observed.pods = pods(vec![job_pod("b1-x", 2, &pending)]);
+    let decision = decide(&observed, at(4));
+    assert_eq!(told(&decision).0, "Unschedulable");
+    take(&mut observed, written(&decision), at(4));
+    observed.pods = pods(vec![job_pod("b1-x", 2, &json!({"phase": "Running"}))]);
+    let decision = decide(&observed, at(9));
+    assert_eq!(told(&decision).0, "JobRunning");
+    take(&mut observed, written(&decision), at(9));
+    waits(&decide(&observed, at(10)));
+}
+
+#[test]
+fn a_job_without_pods_is_told_of() {
+    let observed = started();
+    waits(&decide(&observed, at(3)));
+    assert_eq!(told(&decide(&observed, at(10))).0, "PodPending");
+}
+
+#[test]
+fn a_deleted_backup_ends_only_when_no_pod_can_write_any_more() {
+    let mut observed = started();
+    change(&mut observed, |backup| {
+        backup.metadata.deletion_timestamp = Some(Time(at(20)));
+    });
+    observed.pods = pods(vec![job_pod("b1-x", 2, &json!({"phase": "Running"}))]);
+    let Some(Write::DeleteJob {
+        name,
+        uid,
+        resource_version,
+    }) = decide(&observed, at(21)).write
+    else {
+        panic!()
+    };
+    assert_eq!((name.as_str(), uid.as_str(), resource_version), ("b1", "job-uid", None));
+    observed.job = Seen::live(None);
+    waits(&decide(&observed, at(22)));
+    // Its node may be dead.
+    let pod = Arc::make_mut(&mut observed.pods.items[0]);
+    pod.metadata.deletion_timestamp = Some(Time(at(22)));
+    waits(&decide(&observed, at(23)));
+    asks(&decide(&observed, at(22 + 301)), Read::Pods);
+    observed.pods = Pods {
+        items: Vec::new(),
+        live: true,
+    };
+    assert_eq!(failed(&decide(&observed, at(24))).0, "Deleted");
+}
+
+#[test]
+fn cancel_and_deadline_stop_a_run_but_not_one_that_is_complete() {
+    let mut cancelled = started();
+    change(&mut cancelled, |backup| backup.spec.cancel = Some(true));
+    assert!(matches!(decide(&cancelled, at(5)).write, Some(Write::DeleteJob { .. })));
+    let late = 6 * 3600 + 40;
+    let mut overdue = started();
+    assert!(matches!(
+        decide(&overdue, at(late)).write,
+        Some(Write::DeleteJob { .. })
+    ));
+    overdue.job = Seen::live(None);
+    overdue.pods.live = true;
+    assert_eq!(failed(&decide(&overdue, at(late))).0, "DeadlineExceeded");
+    for mut observed in [cancelled, started()] {
+        mark(&mut observed, "repository-1");
+        end_job(&mut observed, "Complete", "", 90);
+        observed.pods = pods(vec![job_pod("b1-x", 2, &ended("b1", 0, &sealed()))]);
+        assert_eq!(
+            written(&decide(&observed, at(late))).phase,
+            Some(BackupPhase::Completed)
+        );
+    }
+}
+
+#[test]
+fn a_run_that_somebody_else_started_is_not_guessed_at() {
+    let mut observed = started();
+    change(&mut observed, |backup| {
+        backup.status.as_mut().expect("a status").plan = None;
+    });
+    assert_eq!(failed(&decide(&observed, at(3))).0, "Unsupported");
+}
+
+#[test]
+fn a_job_is_removed_a_minute_after_its_backup_is_over() {
+    let mut observed = started();
+    end_job(&mut observed, "Complete", "", 90);
+    let job = |observed: &Observed| (**observed.job.object.as_ref().expect("a job")).clone();
+    waits(&cleanup(&job(&observed), Owner::Active, at(1000)));
+    waits(&cleanup(&job(&observed), Owner::Over, at(149)));
+    asks(&cleanup(&job(&observed), Owner::Unknown, at(151)), Read::Backup);
+    assert!(matches!(
+        cleanup(&job(&observed), Owner::Over, at(151)).write,
+        Some(Write::DeleteJob { .. })
+    ));
+    end_job(&mut observed, "Failed", "BackoffLimitExceeded", 90);
+    waits(&cleanup(&job(&observed), Owner::Over, at(1000)));
+    let running = started();
+    assert!(matches!(
+        cleanup(&job(&running), Owner::Over, at(5)).write,
+        Some(Write::DeleteJob { .. })
+    ));
+}

@@ -1,0 +1,196 @@
+//! The rendered Job, whole.
+
+use serde_json::Value;
+
+use super::world::{at, change, planned, yaml};
+use crate::backup::{Write, decide};
+
+const JOB: &str = "
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: b1
+  namespace: ns
+  annotations:
+    holdfast.io/full-name: b1
+    holdfast.io/traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+  labels:
+    app.kubernetes.io/instance: c
+    app.kubernetes.io/managed-by: holdfast
+    dataprotection.kubeblocks.io/backup-name: b1
+    dataprotection.kubeblocks.io/backup-repo-name: r
+    dataprotection.kubeblocks.io/backup-type: datafile
+    dataprotection.kubeblocks.io/cluster-uid: cluster-uid
+    holdfast.io/backup-uid: 3f2a9c1e-0000-4000-8000-000000000001
+    holdfast.io/role: backup
+  ownerReferences:
+  - apiVersion: dataprotection.kubeblocks.io/v1alpha1
+    kind: Backup
+    name: b1
+    uid: 3f2a9c1e-0000-4000-8000-000000000001
+    controller: true
+spec:
+  activeDeadlineSeconds: 21600
+  backoffLimit: 3
+  ttlSecondsAfterFinished: 86400
+  podFailurePolicy:
+    rules:
+    - action: FailJob
+      onExitCodes:
+        containerName: b1
+        operator: In
+        values: [80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 90, 91, 92, 93, 94, 95, 96, 97, 98, 99]
+    - action: Ignore
+      onPodConditions: [{type: DisruptionTarget, status: 'True'}]
+  template:
+    metadata:
+      annotations:
+        holdfast.io/full-name: b1
+        holdfast.io/traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+      labels: {holdfast.io/backup-uid: 3f2a9c1e-0000-4000-8000-000000000001, holdfast.io/role: backup}
+    spec:
+      restartPolicy: Never
+      automountServiceAccountToken: false
+      enableServiceLinks: false
+      imagePullSecrets: [{name: pull}]
+      tolerations: [{operator: Exists}]
+      affinity:
+        nodeAffinity:
+          requiredDuringSchedulingIgnoredDuringExecution:
+            nodeSelectorTerms: [{matchFields: [{key: metadata.name, operator: In, values: [node-a]}]}]
+      volumes:
+      - {name: data, persistentVolumeClaim: {claimName: data-c-mysql-0}}
+      - {name: backup-pvc-r, persistentVolumeClaim: {claimName: pvc-r}}
+      - {name: holdfast-bin, emptyDir: {}}
+      initContainers:
+      - name: prepare
+        image: agent:1
+        imagePullPolicy: IfNotPresent
+        args: [install, /holdfast/agent]
+        resources: {limits: {cpu: '0', memory: '0'}}
+        terminationMessagePolicy: FallbackToLogsOnError
+        securityContext:
+          allowPrivilegeEscalation: false
+          capabilities: {drop: [ALL]}
+          readOnlyRootFilesystem: true
+          runAsNonRoot: true
+          runAsUser: 65532
+          seccompProfile: {type: RuntimeDefault}
+        volumeMounts: [{name: holdfast-bin, mountPath: /holdfast}]
+      containers:
+      - name: b1
+        image: registry.example/tool:1
+        imagePullPolicy: IfNotPresent
+        command: [/holdfast/agent, run, --, sh, -c, backup --to $(BACKUP_DIR)]
+        resources: {limits: {cpu: '0', memory: '0'}}
+        terminationMessagePolicy: FallbackToLogsOnError
+        securityContext:
+          allowPrivilegeEscalation: false
+          capabilities: {add: [DAC_OVERRIDE, FOWNER, CHOWN], drop: [ALL]}
+          runAsUser: 0
+          seccompProfile: {type: RuntimeDefault}
+        volumeMounts:
+        - {name: data, mountPath: /var/lib/mysql}
+        - {name: backup-pvc-r, mountPath: /backupdata}
+        - {name: holdfast-bin, mountPath: /holdfast}
+        env:
+        - {name: DP_TARGET_POD_NAME, value: c-mysql-0}
+        - {name: DB_HOST, value: c-mysql-0.c-mysql-headless}
+        - {name: BACKUP_NAME, value: b1}
+        - {name: BACKUP_DIR, value: /backupdata/ns/c-uid/mysql/b1}
+        - {name: DB_USER, valueFrom: {secretKeyRef: {name: c-conn-credential, key: username}}}
+        - {name: DB_PASSWORD, valueFrom: {secretKeyRef: {name: c-conn-credential, key: password}}}
+        - {name: TTL, value: 7d}
+        - {name: LOGFILE_TTL, value: 192h}
+        - {name: LOGFILE_TTL_SECOND, value: '691200'}
+        - {name: DATA_DIR, value: /var/lib/mysql}
+        - {name: HOLDFAST_BACKUP_UID, value: 3f2a9c1e-0000-4000-8000-000000000001}
+        - {name: HOLDFAST_BACKUP_NAME, value: b1}
+        - {name: HOLDFAST_RUN, value: '1'}
+        - {name: HOLDFAST_POD_UID, valueFrom: {fieldRef: {apiVersion: v1, fieldPath: metadata.uid}}}
+        - {name: HOLDFAST_REPOSITORY_ROOT, value: /backupdata}
+        - {name: HOLDFAST_PATH, value: /ns/c-uid/mysql/b1}
+        - {name: HOLDFAST_REPOSITORY_ID, value: ''}
+        - {name: TRACEPARENT, value: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01}
+        - {name: HOLDFAST_SPEC, value: SPEC}
+        - {name: HOLDFAST_ALLOW_EMPTY, value: 'false'}
+";
+
+/// Sorted, so that a difference shows where it is.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<(String, Value)> = map.into_iter().map(|(key, value)| (key, sorted(value))).collect();
+            entries.sort_by(|one, other| one.0.cmp(&other.0));
+            Value::Object(entries.into_iter().collect())
+        }
+        Value::Array(list) => Value::Array(list.into_iter().map(sorted).collect()),
+        other => other,
+    }
+}
+
+fn rendered() -> Value {
+    let Some(Write::CreateJob(job)) = decide(&planned(), at(1)).write else {
+        panic!("no job is asked for")
+    };
+    serde_json::to_value(job).expect("a job")
+}
+
+#[test]
+fn the_job_is_the_originals_with_the_agent_in_it() {
+    let mut job = rendered();
+    let env = job
+        .pointer_mut("/spec/template/spec/containers/0/env")
+        .and_then(Value::as_array_mut)
+        .expect("env");
+    let spec = env
+        .iter_mut()
+        .find(|variable| variable["name"] == "HOLDFAST_SPEC")
+        .expect("HOLDFAST_SPEC");
+    let text = spec["value"].take();
+    spec["value"] = "SPEC".into();
+    let recorded: Value = serde_json::from_str(text.as_str().expect("text")).expect("JSON");
+    assert_eq!(recorded["backup"]["spec"]["backupPolicyName"], "p1");
+    assert_eq!(recorded["policy"]["backupToolName"], "tool");
+    assert_eq!(recorded["tool"]["spec"]["image"], "registry.example/tool:1");
+    let expected = serde_json::to_string_pretty(&sorted(yaml(JOB))).expect("JSON");
+    let found = serde_json::to_string_pretty(&sorted(job)).expect("JSON");
+    for (expected, found) in expected.lines().zip(found.lines()) {
+        assert_eq!(expected, found);
+    }
+    assert_eq!(expected.len(), found.len());
+}
+
+#[test]
+fn a_job_with_the_longest_name_is_within_all_limits() {
+    let mut observed = crate::backup::tests::world::ready();
+    change(&mut observed, |backup| {
+        backup.metadata.name = Some("b".repeat(253));
+    });
+    let crate::backup::Decision {
+        write: Some(Write::Status(status)),
+        ..
+    } = decide(&observed, at(1))
+    else {
+        panic!("no plan")
+    };
+    super::world::take(&mut observed, *status, at(1));
+    let Some(Write::CreateJob(job)) = decide(&observed, at(1)).write else {
+        panic!("no job is asked for")
+    };
+    assert_eq!(
+        job.metadata.name.as_deref(),
+        Some(format!("{}-3f2a9c1e", "b".repeat(43)).as_str())
+    );
+    let annotations = job.metadata.annotations.expect("annotations");
+    assert_eq!(annotations["holdfast.io/full-name"].len(), 253);
+    assert!(
+        job.metadata
+            .labels
+            .expect("labels")
+            .values()
+            .all(|value| value.len() <= 63)
+    );
+    let pod = job.spec.and_then(|spec| spec.template.spec).expect("a pod");
+    assert!(pod.containers.iter().all(|container| container.name.len() <= 63));
+}

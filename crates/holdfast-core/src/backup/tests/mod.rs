@@ -1,0 +1,8 @@
+//! Decisions about a Backup, from what is observed to what is written.
+
+mod ending;
+mod golden;
+mod sharing;
+mod starting;
+mod walk;
+mod world;

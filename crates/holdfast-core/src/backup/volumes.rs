@@ -1,0 +1,138 @@
+//! The target pod's volumes, as far as a tool pod may share them.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, Volume, VolumeMount, VolumeProjection};
+
+use crate::pod::{BIN_DIR, BIN_VOLUME, REPOSITORY_DIR, repository_volume_name};
+
+/// Volumes and mounts for the tool's container.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Shared {
+    pub(super) volumes: Vec<Volume>,
+    pub(super) mounts: Vec<VolumeMount>,
+}
+
+/// The names of the claims that a tool pod shares with the target pod.
+pub fn claims_of(pod: &Pod) -> Vec<&str> {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes
+        .filter_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.as_str()))
+        .collect()
+}
+
+/// All volumes of the target pod and all mounts of its first container, as in the original, except
+/// - projected tokens for the Kubernetes API: pods that touch data hold none;
+/// - `ephemeral` volumes: they would be new, empty ones;
+/// - what has the name or the place of our own volumes.
+///
+/// Fails, in words, if a mount cannot be reproduced.
+pub(super) fn shared(target: &Pod, repository_claim: &str) -> Result<Shared, String> {
+    let Some(spec) = target.spec.as_ref() else {
+        return Ok(Shared::default());
+    };
+    let ours = [BIN_VOLUME.to_owned(), repository_volume_name(repository_claim)];
+    let may_share =
+        |volume: &&Volume| volume.ephemeral.is_none() && !holds_api_token(volume) && !ours.contains(&volume.name);
+    let volumes: Vec<Volume> = spec.volumes.iter().flatten().filter(may_share).cloned().collect();
+    let names: BTreeSet<&str> = volumes.iter().map(|volume| volume.name.as_str()).collect();
+    let mut mounts = Vec::new();
+    if let Some(container) = spec.containers.first() {
+        for mount in container.volume_mounts.iter().flatten() {
+            if names.contains(mount.name.as_str()) && !is_ours(&mount.mount_path) {
+                mounts.push(copied(mount, container, target)?);
+            }
+        }
+    }
+    Ok(Shared { volumes, mounts })
+}
+
+fn holds_api_token(volume: &Volume) -> bool {
+    let sources = volume
+        .projected
+        .iter()
+        .flat_map(|projected| projected.sources.iter().flatten());
+    sources.into_iter().any(is_api_token)
+}
+
+/// A token without an audience is for the API server; so is one for the names under which it is known in a cluster.
+/// Tokens for others, such as a cloud's identity service, may stay.
+fn is_api_token(source: &VolumeProjection) -> bool {
+    let Some(token) = source.service_account_token.as_ref() else {
+        return false;
+    };
+    let audience = token.audience.as_deref().unwrap_or_default();
+    let host = audience.trim_start_matches("https://").trim_end_matches('/');
+    host.is_empty() || host == "kubernetes" || host.starts_with("kubernetes.default") || host == "api"
+}
+
+fn is_ours(path: &str) -> bool {
+    [REPOSITORY_DIR, BIN_DIR].iter().any(|dir| {
+        let rest = path.trim_end_matches('/').strip_prefix(dir);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
+fn copied(mount: &VolumeMount, container: &Container, target: &Pod) -> Result<VolumeMount, String> {
+    let mut mount = mount.clone();
+    // Bidirectional needs a privileged container; what is mounted later in the target is not ours to see.
+    mount.mount_propagation = None;
+    if let Some(expression) = mount.sub_path_expr.take() {
+        let path = expand(&expression, container, target).ok_or_else(|| {
+            format!("the mount of volume `{}` has subPathExpr `{expression}`, which depends on what is only known inside the target pod", mount.name)
+        })?;
+        mount.sub_path = Some(path);
+    }
+    Ok(mount)
+}
+
+/// Expands `$(NAME)` from the container's environment where its value is known from outside; `$$` stands for `$`.
+fn expand(expression: &str, container: &Container, target: &Pod) -> Option<String> {
+    let mut path = String::new();
+    let mut rest = expression;
+    while let Some(at) = rest.find('$') {
+        path.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            path.push('$');
+            rest = after;
+        } else if let Some(named) = rest.strip_prefix('(') {
+            let end = named.find(')')?;
+            let variable = container
+                .env
+                .iter()
+                .flatten()
+                .rev()
+                .find(|variable| variable.name == named[..end])?;
+            path.push_str(&value_of(variable, target)?);
+            rest = &named[end + 1..];
+        } else {
+            path.push('$');
+        }
+    }
+    path.push_str(rest);
+    Some(path)
+}
+
+fn value_of(variable: &EnvVar, target: &Pod) -> Option<String> {
+    if let Some(value) = variable.value.as_ref() {
+        return (!value.contains("$(")).then(|| value.clone());
+    }
+    let field = variable.value_from.as_ref()?.field_ref.as_ref()?.field_path.as_str();
+    let metadata = &target.metadata;
+    match field {
+        "metadata.name" => metadata.name.clone(),
+        "metadata.namespace" => metadata.namespace.clone(),
+        "metadata.uid" => metadata.uid.clone(),
+        "spec.nodeName" => target.spec.as_ref()?.node_name.clone(),
+        "spec.serviceAccountName" => target.spec.as_ref()?.service_account_name.clone(),
+        _ => {
+            let (map, key) = match field.split_once("['")? {
+                ("metadata.labels", key) => (metadata.labels.as_ref()?, key),
+                ("metadata.annotations", key) => (metadata.annotations.as_ref()?, key),
+                _ => return None,
+            };
+            map.get(key.strip_suffix("']")?).cloned()
+        }
+    }
+}
