@@ -119,8 +119,8 @@ impl Service {
             controller: format!("holdfast-{name}"),
             instance: pod_name.clone(),
         };
-        let lost = meter.counter("events_lost_total", "Events that could not be recorded.", &["cause"])?;
-        let (events, event_sender) = Events::new(client.clone(), reporter, lost);
+        let events_lost = meter.counter("events_lost_total", "Events that could not be recorded.", &["cause"])?;
+        let (events, event_sender) = Events::new(client.clone(), reporter, events_lost);
         let (bus, news_sender) = Bus::connect(name, args, &meter)?;
         let last_tasks = TaskTracker::new();
         last_tasks.spawn(event_sender.run(last.clone()));

@@ -67,15 +67,7 @@ impl Bus {
         let sender = link
             .clone()
             .map(|link| Sender::new(service, link, outbox.clone(), metrics.clone()));
-        Ok((
-            Self {
-                service,
-                link,
-                outbox,
-                metrics,
-            },
-            sender,
-        ))
+        Ok((Self { link, outbox, metrics }, sender))
     }
 
     /// Whether an address was given.
