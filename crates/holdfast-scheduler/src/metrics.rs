@@ -1,0 +1,77 @@
+//! What the scheduler measures.
+
+use holdfast_api::{BackupPolicy, BackupPolicyPhase, BackupPolicyStatus, condition::Reason};
+use holdfast_runtime::{
+    Service,
+    metrics::{self, Error, GaugeVec, IntCounterVec},
+};
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+/// The scheduler's own metrics; ages are `time()` less a timestamp.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    last_success: GaugeVec,
+    last_slot: GaugeVec,
+    next_slot: GaugeVec,
+    available: GaugeVec,
+    admissions: IntCounterVec,
+    slots: IntCounterVec,
+}
+
+const POLICY: &[&str] = &["namespace", "policy"];
+
+impl Metrics {
+    pub(crate) fn register(service: &Service) -> Result<Self, Error> {
+        Ok(Self {
+            last_success: metrics::gauge(service, "last_success_timestamp_seconds", "When a backup of the policy last completed.", POLICY)?,
+            last_slot: metrics::gauge(service, "last_slot_timestamp_seconds", "The newest slot that a backup was made for.", POLICY)?,
+            next_slot: metrics::gauge(service, "next_slot_timestamp_seconds", "When the policy's schedule comes due next.", POLICY)?,
+            available: metrics::gauge(service, "policy_available_policies", "1 if the policy can be used.", POLICY)?,
+            admissions: metrics::counter(service, "admissions_total", "Backups that were let in or turned away, by reason.", &["reason"])?,
+            slots: metrics::counter(service, "slots_total", "Slots that were made, missed or skipped.", &["namespace", "policy", "outcome"])?,
+        })
+    }
+
+    pub(crate) fn policy(&self, policy: &BackupPolicy, status: &BackupPolicyStatus) {
+        let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
+        let labels = &[namespace.as_str(), name.as_str()];
+        let available = status.phase == Some(BackupPolicyPhase::Available);
+        self.available.with_label_values(labels).set(f64::from(u8::from(available)));
+        if let Some(time) = &status.last_successful_time {
+            self.last_success.with_label_values(labels).set(seconds(time.0));
+        }
+        if let Some(time) = &status.last_schedule_time {
+            self.last_slot.with_label_values(labels).set(seconds(time.0));
+        }
+    }
+
+    pub(crate) fn next_slot(&self, policy: &BackupPolicy, next: Timestamp) {
+        let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
+        self.next_slot.with_label_values(&[&namespace, &name]).set(seconds(next));
+    }
+
+    pub(crate) fn slot(&self, policy: &BackupPolicy, outcome: &str) {
+        let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
+        self.slots.with_label_values(&[namespace.as_str(), name.as_str(), outcome]).inc();
+    }
+
+    pub(crate) fn admission(&self, reason: Reason) {
+        self.admissions.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// A policy that is gone is no longer measured.
+    pub(crate) fn forget(&self, policy: &BackupPolicy) {
+        let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
+        for gauge in [&self.last_success, &self.last_slot, &self.next_slot, &self.available] {
+            // One that was never set cannot be removed.
+            let _ = gauge.remove_label_values(&[&namespace, &name]);
+        }
+    }
+}
+
+/// Timestamps in metrics are seconds; whole ones are exact in a float until the year 285 million.
+#[allow(clippy::cast_precision_loss)]
+fn seconds(time: Timestamp) -> f64 {
+    time.as_second() as f64
+}

@@ -1,0 +1,73 @@
+//! What admission rests on, from the caches, and live where a decision asks for it.
+
+use std::sync::Arc;
+
+use holdfast_api::Backup;
+use holdfast_core::{
+    admission::{Observed, Read},
+    backup::{self, Seen},
+    target,
+};
+use holdfast_runtime::{trace, write, write::WriteError};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, ResourceExt as _, api::ListParams};
+
+use crate::Context;
+
+/// What the caches know.
+pub(crate) fn observe(context: &Context, backup: Arc<Backup>) -> Observed {
+    let namespace = backup.namespace().unwrap_or_default();
+    let policy = context.policies.get(&namespace, &backup.spec.backup_policy_name);
+    let tool = policy.as_deref().and_then(backup::section).and_then(|section| section.backup_tool_name.clone());
+    let tool = tool.and_then(|name| context.tools.get("", &name));
+    Observed {
+        backup,
+        policy: Seen::cached(policy),
+        tool: Seen::cached(tool),
+        repos: context.repos.all(),
+        repo: Seen::default(),
+        claim: Seen::default(),
+        pods: None,
+        patience: context.patience,
+        traceparent: trace::new_traceparent(),
+    }
+}
+
+/// Reads what the decision asks for from the API server itself.
+pub(crate) async fn read(context: &Context, observed: &mut Observed, read: Read) -> Result<(), WriteError> {
+    let client = context.service.client.clone();
+    let namespace = observed.backup.namespace().unwrap_or_default();
+    let section = observed.policy.get().and_then(backup::section).cloned();
+    match read {
+        Read::Policy => {
+            let api = Api::namespaced(client, &namespace);
+            observed.policy = Seen::live(write::get(&api, &observed.backup.spec.backup_policy_name).await?.map(Arc::new));
+        }
+        Read::Tool => {
+            let name = section.and_then(|section| section.backup_tool_name).unwrap_or_default();
+            observed.tool = Seen::live(write::get(&Api::all(client), &name).await?.map(Arc::new));
+        }
+        Read::Repo => {
+            let Some(backup::Storage::Repo(name)) = storage(observed) else { return Ok(()) };
+            let repo = write::get(&Api::all(client), &name).await?.map(Arc::new);
+            observed.repo = Seen::live(repo);
+        }
+        Read::Claim => {
+            let Some(backup::Storage::Claim(name)) = storage(observed) else { return Ok(()) };
+            observed.claim = Seen::live(write::get(&Api::namespaced(client, &namespace), &name).await?.map(Arc::new));
+        }
+        Read::Pods => {
+            let selector = section.map(|section| section.base.target.labels_selector).unwrap_or_default();
+            // Admission refuses a selector that cannot be written before it asks for pods.
+            let labels = target::selector(&selector).map_err(|error| WriteError::Refused(error.to_string()))?;
+            let api: Api<Pod> = Api::namespaced(client, &namespace);
+            observed.pods = Some(api.list(&ListParams::default().labels(&labels)).await?.items);
+        }
+    }
+    Ok(())
+}
+
+fn storage(observed: &Observed) -> Option<backup::Storage> {
+    let section = observed.policy.get().and_then(backup::section)?;
+    backup::storage(&observed.backup, section, &observed.repos).ok()
+}
