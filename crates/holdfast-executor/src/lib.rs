@@ -1,0 +1,111 @@
+//! The executor: drives every admitted Backup to Completed or Failed, together with all other executors.
+//!
+//! What to do is decided by [`holdfast_core::backup`]; this crate observes, applies, and waits for its turn.
+
+mod apply;
+mod args;
+mod caches;
+mod memory;
+mod metrics;
+mod observe;
+mod rank;
+mod recent;
+mod reconcile;
+mod sweep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_core::backup::Settings;
+use holdfast_runtime::queue::{self, Queue};
+use holdfast_runtime::watch::Key;
+use holdfast_runtime::{Service, crds};
+
+pub use args::Args;
+
+use caches::Caches;
+use memory::Memory;
+use metrics::Metrics;
+use rank::Turns;
+use recent::Looked;
+
+/// What must be served before anything can be watched.
+const CRDS: [&str; 4] = [
+    "backups.dataprotection.kubeblocks.io",
+    "backuppolicies.dataprotection.kubeblocks.io",
+    "backuptools.dataprotection.kubeblocks.io",
+    "backuprepos.dataprotection.kubeblocks.io",
+];
+/// How often every active Backup is looked at although nothing was heard of it.
+const SLOW_PASS: Duration = Duration::from_mins(4);
+/// How often the number of active Backups is measured.
+const MEASURE: Duration = Duration::from_secs(10);
+
+/// What one executor works with.
+struct Context {
+    service: Service,
+    settings: Arc<Settings>,
+    caches: Caches,
+    looked: Looked,
+    memory: Memory,
+    metrics: Metrics,
+    turns: Turns,
+}
+
+/// Runs the executor until the service is told to stop.
+pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
+    crds::refuse_foreign(&service.client).await?;
+    crds::wait(&service, &CRDS).await;
+    let queue = Queue::new("backups");
+    let caches = Caches::watch(&service, &args.executor_service);
+    caches.forward(&service, &queue);
+    let context = Arc::new(Context {
+        settings: args.settings(),
+        looked: Looked::default(),
+        memory: Memory::default(),
+        metrics: Metrics::register(&service)?,
+        turns: Turns::new(service.pod_name.clone()),
+        caches,
+        service: service.clone(),
+    });
+    tokio::select! {
+        () = context.caches.synced() => {}
+        () = service.shutdown.cancelled() => return Ok(()),
+    }
+    service.spawn("slow pass", slow_pass(Arc::clone(&context), queue.clone()));
+    service.spawn("measure", measure(Arc::clone(&context)));
+    queue::work(&service, queue, args.concurrency, move |key| {
+        let context = Arc::clone(&context);
+        async move { reconcile::reconcile(&context, key).await }
+    })
+    .await;
+    Ok(())
+}
+
+/// Looks at every active Backup now and then, in case a change was never heard of.
+async fn slow_pass(context: Arc<Context>, queue: Queue) {
+    while pause(&context.service, SLOW_PASS).await {
+        for backup in context.caches.backups.all() {
+            let key = Key::of(&*backup);
+            let spread = rank::spread(&key, SLOW_PASS / 4);
+            queue.push_after(key, spread);
+        }
+    }
+}
+
+async fn measure(context: Arc<Context>) {
+    loop {
+        context.metrics.active(&context.caches.backups.all());
+        if !pause(&context.service, MEASURE).await {
+            return;
+        }
+    }
+}
+
+/// False when the service stops before the time is over.
+async fn pause(service: &Service, time: Duration) -> bool {
+    tokio::select! {
+        () = service.shutdown.cancelled() => false,
+        () = tokio::time::sleep(time) => true,
+    }
+}

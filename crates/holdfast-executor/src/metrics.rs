@@ -1,0 +1,131 @@
+//! What an operator wants to know of backups: how many run, how long each step takes, what fails and why.
+
+use std::sync::Arc;
+
+use holdfast_api::condition::READY;
+use holdfast_api::names::ANNOTATION_ADMITTED;
+use holdfast_api::{Backup, BackupPhase};
+use holdfast_runtime::metrics::{self, GaugeVec, HistogramVec, IntCounterVec, SLOW_SECONDS};
+use holdfast_runtime::{Service, clock};
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+/// Metrics of one executor.
+pub(crate) struct Metrics {
+    active: GaugeVec,
+    steps: HistogramVec,
+    failures: IntCounterVec,
+    last_success: GaugeVec,
+}
+
+impl Metrics {
+    pub(crate) fn register(service: &Service) -> Result<Self, metrics::Error> {
+        Ok(Self {
+            active: metrics::gauge(
+                service,
+                "active_backups",
+                "Backups that are not over, by phase.",
+                &["phase"],
+            )?,
+            steps: metrics::histogram(
+                service,
+                "backup_step_seconds",
+                "Duration of a Backup's steps: admitted to started, started to job, started to completed.",
+                &["step"],
+                SLOW_SECONDS,
+            )?,
+            failures: metrics::counter(
+                service,
+                "backup_failures_total",
+                "Backups that ended as Failed, by reason.",
+                &["namespace", "policy", "reason"],
+            )?,
+            last_success: metrics::gauge(
+                service,
+                "last_success_timestamp_seconds",
+                "When a Backup last completed, as Unix time.",
+                &["namespace", "policy"],
+            )?,
+        })
+    }
+
+    /// Counts the Backups that are not over.
+    pub(crate) fn active(&self, backups: &[Arc<Backup>]) {
+        for phase in [
+            BackupPhase::New,
+            BackupPhase::InProgress,
+            BackupPhase::Running,
+            BackupPhase::Deleting,
+        ] {
+            let count = backups.iter().filter(|backup| phase_of(backup) == phase).count();
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            self.active.with_label_values(&[phase.as_str()]).set(count.into());
+        }
+    }
+
+    /// Notes what a write has brought about; `created` if it was the tool's Job.
+    pub(crate) fn wrote(&self, before: &Backup, after: &Backup, created: bool) {
+        let now = clock::now();
+        let started = after
+            .status
+            .as_ref()
+            .and_then(|status| Some(status.start_timestamp.as_ref()?.0));
+        if created {
+            self.step("started_to_job", started, now);
+        }
+        let (from, to) = (phase_of(before), phase_of(after));
+        if from == to {
+            return;
+        }
+        let namespace = after.namespace().unwrap_or_default();
+        let policy = after.spec.backup_policy_name.as_str();
+        match to {
+            BackupPhase::InProgress => {
+                let admitted = after
+                    .annotations()
+                    .get(ANNOTATION_ADMITTED)
+                    .and_then(|time| time.parse().ok());
+                self.step("admitted_to_started", admitted, now);
+            }
+            BackupPhase::Completed => {
+                self.step("started_to_completed", started, now);
+                self.last_success
+                    .with_label_values(&[namespace.as_str(), policy])
+                    .set(seconds(now));
+            }
+            BackupPhase::Failed => {
+                let conditions = after
+                    .status
+                    .as_ref()
+                    .map(|status| status.conditions.as_slice())
+                    .unwrap_or_default();
+                let ready = conditions.iter().find(|condition| condition.type_ == READY);
+                let reason = ready.map_or("Unknown", |condition| condition.reason.as_str());
+                self.failures
+                    .with_label_values(&[namespace.as_str(), policy, reason])
+                    .inc();
+            }
+            BackupPhase::New | BackupPhase::Running | BackupPhase::Deleting => {}
+        }
+    }
+
+    fn step(&self, step: &str, from: Option<Timestamp>, to: Timestamp) {
+        if let Some(from) = from {
+            self.steps
+                .with_label_values(&[step])
+                .observe(to.duration_since(from).as_secs_f64().max(0.0));
+        }
+    }
+}
+
+fn phase_of(backup: &Backup) -> BackupPhase {
+    backup
+        .status
+        .as_ref()
+        .and_then(|status| status.phase)
+        .unwrap_or_default()
+}
+
+fn seconds(time: Timestamp) -> f64 {
+    time.duration_since(Timestamp::UNIX_EPOCH).as_secs_f64()
+}

@@ -1,0 +1,78 @@
+//! Reads that several Backups of a burst share: the API server is asked once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use holdfast_runtime::watch::Key;
+use holdfast_runtime::write::{self, WriteError};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::Api;
+use serde::de::DeserializeOwned;
+
+/// More entries than this are looked through for old ones.
+const MANY: usize = 256;
+
+/// When an object was read, and what it was.
+type Entry<K> = (Instant, Arc<K>);
+
+/// Objects of one kind that were read lately. Absence is not remembered.
+pub(crate) struct Recent<K> {
+    kept: Duration,
+    seen: Mutex<HashMap<Key, Entry<K>>>,
+}
+
+impl<K> Recent<K> {
+    fn new(kept: Duration) -> Self {
+        Self {
+            kept,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// The object, from the API server unless it was read lately.
+    pub(crate) async fn get(&self, api: &Api<K>, key: Key) -> Result<Option<Arc<K>>, WriteError>
+    where
+        K: Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        if let Some(known) = self.known(&key) {
+            return Ok(Some(known));
+        }
+        let Some(object) = write::get(api, &key.name).await?.map(Arc::new) else {
+            return Ok(None);
+        };
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= MANY {
+            seen.retain(|_, (since, _)| since.elapsed() < self.kept);
+        }
+        seen.insert(key, (Instant::now(), Arc::clone(&object)));
+        Ok(Some(object))
+    }
+
+    fn known(&self, key: &Key) -> Option<Arc<K>> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, object) = seen.get(key)?;
+        (since.elapsed() < self.kept).then(|| Arc::clone(object))
+    }
+}
+
+/// What the executor reads beside its watches.
+pub(crate) struct Looked {
+    pub(crate) targets: Recent<Pod>,
+    pub(crate) claims: Recent<PersistentVolumeClaim>,
+    pub(crate) volumes: Recent<PersistentVolume>,
+    pub(crate) nodes: Recent<Node>,
+}
+
+impl Default for Looked {
+    fn default() -> Self {
+        Self {
+            // As good as live: pods do not move within a second.
+            targets: Recent::new(Duration::from_secs(1)),
+            // Only what cannot change is used: access modes, node affinity.
+            claims: Recent::new(Duration::from_mins(1)),
+            volumes: Recent::new(Duration::from_mins(1)),
+            nodes: Recent::new(Duration::from_secs(10)),
+        }
+    }
+}
