@@ -1,0 +1,291 @@
+//! What a living repository needs, check by check, in the order in which its conditions build on each other.
+
+use holdfast_api::{
+    BackupRepoPhase, BackupRepoStatus, SecretReference, StorageProvider, StorageProviderPhase, names as api_names,
+};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+
+use super::{
+    Event, LOCAL_DRIVER, Names, Observed, RepoReason, Write, claims,
+    condition_types::{
+        CLAIMS_CREATED, PARAMETERS_CHECKED, PVC_TEMPLATE_CHECKED, SHARES_DISK_WITH_DATA, STORAGE_CLASS_CREATED,
+        STORAGE_CLASS_CURRENT, STORAGE_PROVIDER_READY,
+    },
+    conditions::Conditions,
+    is_ours, names, objects, parameters,
+};
+use crate::template::Values;
+
+/// What the checks found.
+pub(super) struct Examined {
+    /// The status to store, without the phase and what follows from it.
+    pub(super) status: BackupRepoStatus,
+    /// Its conditions, still open.
+    pub(super) conditions: Conditions,
+    /// What has to be made or brought up to date before the repository can be Ready.
+    pub(super) action: Option<(Write, Option<Event>)>,
+    /// The claim of the repository, without a namespace; only when every check passed.
+    pub(super) claim: Option<PersistentVolumeClaim>,
+}
+
+/// Runs the checks.
+pub(super) fn examine(observed: &Observed, now: Timestamp) -> Examined {
+    let repo = &observed.repo;
+    let mut status = repo.status.clone().unwrap_or_default();
+    let conditions = Conditions::new(std::mem::take(&mut status.conditions), repo.metadata.generation, now);
+    let mut examined = Examined {
+        status,
+        conditions,
+        action: None,
+        claim: None,
+    };
+    let default = repo.metadata.annotations.as_ref();
+    let default = default.and_then(|annotations| annotations.get(api_names::ANNOTATION_IS_DEFAULT_REPO));
+    examined.status.is_default = Some(default.is_some_and(|value| value == "true"));
+    examined.status.observed_generation = repo.metadata.generation;
+    run(observed, &mut examined);
+    examined
+}
+
+/// Stops at the first check that fails: the later ones rest on it, and their conditions stay what they were.
+fn run(observed: &Observed, examined: &mut Examined) {
+    let Some(provider) = check_provider(observed, &mut examined.conditions) else {
+        return;
+    };
+    warn_about_shared_disk(provider, &mut examined.conditions);
+    let parameters = match parameters::collect(observed)
+        .and_then(|parameters| parameters::check(provider, &parameters).map(|()| parameters))
+    {
+        Ok(parameters) => parameters,
+        Err((reason, message)) => return examined.conditions.no(PARAMETERS_CHECKED, reason, &message),
+    };
+    examined
+        .conditions
+        .yes(PARAMETERS_CHECKED, RepoReason::ParametersChecked, "");
+    let names = names(&observed.repo);
+    record_names(observed, provider, &names, &mut examined.status);
+    let mut values = Values {
+        parameters,
+        ..Values::default()
+    };
+    if !check_secret(observed, provider, &names, &mut values, examined) {
+        return;
+    }
+    if !check_class(observed, provider, &names, &mut values, examined) {
+        return;
+    }
+    let text = template(provider.spec.persistent_volume_claim_template.as_ref());
+    match objects::claim(&observed.repo, &names.claim, text, &values) {
+        Ok(claim) => {
+            examined
+                .conditions
+                .yes(PVC_TEMPLATE_CHECKED, RepoReason::PVCTemplateChecked, "");
+            claims::report(observed, &mut examined.conditions);
+            examined.claim = Some(claim);
+        }
+        Err(message) => {
+            examined
+                .conditions
+                .no(PVC_TEMPLATE_CHECKED, RepoReason::BadPVCTemplate, &message);
+            examined.conditions.remove(CLAIMS_CREATED);
+        }
+    }
+}
+
+fn template(text: Option<&String>) -> Option<&str> {
+    text.map(String::as_str).filter(|text| !text.trim().is_empty())
+}
+
+fn check_provider<'a>(observed: &'a Observed, conditions: &mut Conditions) -> Option<&'a StorageProvider> {
+    let name = &observed.repo.spec.storage_provider_ref;
+    let mut no = |reason, message: &str| conditions.no(STORAGE_PROVIDER_READY, reason, message);
+    let Some(provider) = &observed.provider else {
+        no(
+            RepoReason::StorageProviderNotFound,
+            &format!("storage provider {name} not found"),
+        );
+        return None;
+    };
+    let phase = provider.status.as_ref().and_then(|status| status.phase);
+    if phase != Some(StorageProviderPhase::Ready) {
+        let phase = phase.map_or("", StorageProviderPhase::as_str);
+        let message = format!("storage provider {name} is not ready, status: {phase}");
+        no(RepoReason::StorageProviderNotReady, &message);
+        return None;
+    }
+    let templates = [
+        &provider.spec.storage_class_template,
+        &provider.spec.persistent_volume_claim_template,
+    ];
+    if templates.into_iter().all(|text| template(text.as_ref()).is_none()) {
+        let message = "both StorageClassTemplate and PersistentVolumeClaimTemplate are empty";
+        no(RepoReason::InvalidStorageProvider, message);
+        return None;
+    }
+    conditions.yes(STORAGE_PROVIDER_READY, RepoReason::StorageProviderReady, "");
+    Some(provider)
+}
+
+fn warn_about_shared_disk(provider: &StorageProvider, conditions: &mut Conditions) {
+    if provider.spec.csi_driver_name.as_deref() != Some(LOCAL_DRIVER) {
+        return conditions.remove(SHARES_DISK_WITH_DATA);
+    }
+    let message = "backups are directories of the node that the database runs on, so they share its disk: losing the node or \
+                   the disk loses data and backups alike; use an object store for backups that have to survive that";
+    conditions.yes(SHARES_DISK_WITH_DATA, RepoReason::SharesDiskWithData, message);
+}
+
+/// Names are stored before anything is made under them, so that nothing is made which nobody finds again.
+fn record_names(observed: &Observed, provider: &StorageProvider, names: &Names, status: &mut BackupRepoStatus) {
+    if template(provider.spec.csi_driver_secret_template.as_ref()).is_some() {
+        status.generated_csi_driver_secret = Some(SecretReference {
+            name: Some(names.secret.clone()),
+            namespace: Some(observed.namespace.clone()),
+        });
+    }
+    if template(provider.spec.storage_class_template.as_ref()).is_some() {
+        status.generated_storage_class_name = Some(names.storage_class.clone());
+    }
+    status.backup_pvc_name = Some(names.claim.clone());
+}
+
+/// Whether the status in store holds every name that the status to come holds.
+pub(super) fn names_are_stored(stored: Option<&BackupRepoStatus>, wanted: &BackupRepoStatus) -> bool {
+    stored.is_some_and(|stored| {
+        stored.generated_csi_driver_secret == wanted.generated_csi_driver_secret
+            && stored.generated_storage_class_name == wanted.generated_storage_class_name
+            && stored.backup_pvc_name == wanted.backup_pvc_name
+    })
+}
+
+/// Renders the Secret and compares it with the stored one. Data is compared, not a digest of it: nothing derived from
+/// credentials has to be kept, and what somebody else changed is put right. False: no further check makes sense.
+fn check_secret(
+    observed: &Observed,
+    provider: &StorageProvider,
+    names: &Names,
+    values: &mut Values,
+    examined: &mut Examined,
+) -> bool {
+    let Some(text) = template(provider.spec.csi_driver_secret_template.as_ref()) else {
+        return true;
+    };
+    let conditions = &mut examined.conditions;
+    let desired = match objects::secret(&observed.repo, &names.secret, &observed.namespace, text, values) {
+        Ok(desired) => desired,
+        Err(error) => {
+            conditions.no(STORAGE_CLASS_CREATED, RepoReason::BadSecretTemplate, &error.to_string());
+            return false;
+        }
+    };
+    values.secret_name.clone_from(&names.secret);
+    values.secret_namespace.clone_from(&observed.namespace);
+    match &observed.secret {
+        Some(stored) if !is_ours(&stored.metadata, &observed.repo) => {
+            let message = format!(
+                "secret \"{}/{}\" exists and is not this repository's",
+                observed.namespace, names.secret
+            );
+            conditions.no(STORAGE_CLASS_CREATED, RepoReason::NameTaken, &message);
+            false
+        }
+        Some(stored) => {
+            let event = || {
+                Event::normal(
+                    RepoReason::CSIDriverSecretUpdated.as_str(),
+                    "rendered the CSI driver's Secret again",
+                )
+            };
+            let update = objects::updated_secret(stored, &desired);
+            let update = update.map(|secret| (Write::UpdateSecret(Box::new(secret)), Some(event())));
+            act(observed, examined, update)
+        }
+        None => act(observed, examined, Some((Write::CreateSecret(Box::new(desired)), None))),
+    }
+}
+
+/// Takes up what has to be written, unless the API server has just refused it. False while something is to be written.
+fn act(observed: &Observed, examined: &mut Examined, action: Option<(Write, Option<Event>)>) -> bool {
+    let Some(action) = action else { return true };
+    match &observed.refused {
+        Some(words) => examined
+            .conditions
+            .unknown(STORAGE_CLASS_CREATED, RepoReason::UnknownError, words),
+        None => examined.action = Some(action),
+    }
+    false
+}
+
+fn check_class(
+    observed: &Observed,
+    provider: &StorageProvider,
+    names: &Names,
+    values: &mut Values,
+    examined: &mut Examined,
+) -> bool {
+    let conditions = &mut examined.conditions;
+    let Some(text) = template(provider.spec.storage_class_template.as_ref()) else {
+        conditions.remove(STORAGE_CLASS_CURRENT);
+        conditions.yes(
+            STORAGE_CLASS_CREATED,
+            RepoReason::StorageClassCreated,
+            "the provider needs no StorageClass",
+        );
+        return true;
+    };
+    let name = &names.storage_class;
+    let desired = match objects::storage_class(&observed.repo, name, text, values) {
+        Ok(desired) => desired,
+        Err(message) => {
+            conditions.no(STORAGE_CLASS_CREATED, RepoReason::BadStorageClassTemplate, &message);
+            return false;
+        }
+    };
+    values.storage_class.clone_from(name);
+    let Some(stored) = &observed.storage_class else {
+        return act(
+            observed,
+            examined,
+            Some((Write::CreateStorageClass(Box::new(desired)), None)),
+        );
+    };
+    if !is_ours(&stored.metadata, &observed.repo) {
+        let message = format!("storage class {name} exists and is not this repository's");
+        conditions.no(STORAGE_CLASS_CREATED, RepoReason::NameTaken, &message);
+        return false;
+    }
+    if objects::same_class(stored, &desired) {
+        conditions.remove(STORAGE_CLASS_CURRENT);
+    } else {
+        let message = format!(
+            "templates, parameters or reclaim policy changed since StorageClass {name} was made, and a StorageClass cannot be \
+             changed; it is made anew after `kubectl delete storageclass {name}`; volumes that exist stay as they are"
+        );
+        conditions.no(STORAGE_CLASS_CURRENT, RepoReason::StorageClassOutdated, &message);
+    }
+    conditions.yes(STORAGE_CLASS_CREATED, RepoReason::StorageClassCreated, "");
+    true
+}
+
+/// Whether every check holds, and if not the first that does not: its type, reason and message.
+pub(super) fn verdict(conditions: &Conditions) -> Result<(), (&'static str, String, String)> {
+    let checks = [
+        STORAGE_PROVIDER_READY,
+        PARAMETERS_CHECKED,
+        STORAGE_CLASS_CREATED,
+        PVC_TEMPLATE_CHECKED,
+    ];
+    let Some(failed) = checks.into_iter().find(|kind| !conditions.holds(kind)) else {
+        return Ok(());
+    };
+    let condition = conditions.get(failed);
+    let words = condition.map(|condition| (condition.reason.clone(), condition.message.clone()));
+    let (reason, message) = words.unwrap_or_default();
+    Err((failed, reason, message))
+}
+
+/// The phases in which a repository has not been judged yet.
+pub(super) fn is_new(phase: Option<BackupRepoPhase>) -> bool {
+    matches!(phase, None | Some(BackupRepoPhase::PreChecking))
+}

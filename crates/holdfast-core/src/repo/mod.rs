@@ -1,0 +1,263 @@
+//! Repositories: whether a StorageProvider can be used, what a BackupRepo needs in the cluster, and what it says about
+//! itself.
+//!
+//! A decision yields at most one write and is derived anew on every pass. Names of what is made are stored in the status
+//! before anything is made under them, and objects are told to be ours by the label with the repository's uid. They have
+//! no owner reference: deleting the repository in the foreground would take them whatever the finalizer says.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use holdfast_api::{BackupRepo, BackupRepoPhase, BackupRepoStatus, StorageProvider, StorageProviderStatus, names};
+use k8s_openapi::{
+    api::{
+        core::v1::{PersistentVolumeClaim, Secret},
+        storage::v1::StorageClass,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use sha2::{Digest, Sha256};
+
+mod check;
+mod claims;
+mod conditions;
+mod decide;
+mod delete;
+mod objects;
+mod parameters;
+mod provider;
+mod reason;
+#[cfg(test)]
+mod tests;
+
+pub use decide::decide;
+pub use provider::{ObservedProvider, decide as decide_provider};
+pub use reason::{RepoReason, condition_types};
+
+/// The embedded CSI driver, whose volumes are directories of a node.
+pub const LOCAL_DRIVER: &str = "csi.holdfast.io";
+/// How long a name that does not exist is waited for before a new repository is Failed: providers, Secrets and
+/// repositories are often applied together.
+pub const GRACE: Duration = Duration::from_secs(30);
+/// How long the volumes of a deleted repository may take to go before the Secret that their driver needs is removed.
+pub const VOLUMES_DEADLINE: Duration = Duration::from_secs(600);
+
+/// What is known about the Secret that `spec.credential` names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Credential {
+    /// None is named.
+    #[default]
+    NotNamed,
+    /// It was read.
+    Found(Box<Secret>),
+    /// A live read confirmed that it does not exist.
+    Absent,
+    /// It is in a namespace whose Secrets this installation may not read.
+    OutOfReach,
+}
+
+/// A Backup that waits for the repository's claim in its namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Waiting {
+    /// Namespace of the Backup.
+    pub namespace: String,
+    /// Name of the Backup.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its version as read; guards the removal of the label.
+    pub resource_version: String,
+}
+
+/// What a decision about a repository rests on. What is absent here was absent in a live read.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The repository.
+    pub repo: BackupRepo,
+    /// Namespace of this installation, for the generated Secret.
+    pub namespace: String,
+    /// The provider that the repository names.
+    pub provider: Option<StorageProvider>,
+    /// The Secret with the credentials.
+    pub credential: Credential,
+    /// The Secret of the name in [`Names::secret`].
+    pub secret: Option<Secret>,
+    /// The StorageClass of the name in [`Names::storage_class`].
+    pub storage_class: Option<StorageClass>,
+    /// Backups that wait for a claim here; Failed ones and those being deleted left out.
+    pub waiting: Vec<Waiting>,
+    /// Claims: while the repository lives, those of the name in [`Names::claim`] in the namespaces of `waiting`; while it
+    /// is being deleted, all with the repository's uid as label.
+    pub claims: Vec<PersistentVolumeClaim>,
+    /// While the repository is being deleted: Backups that are not Failed and belong to it, as `namespace/name`.
+    pub associated: Vec<String>,
+    /// While the repository is being deleted: volumes of its claims that their driver has yet to remove.
+    pub volumes: Vec<String>,
+    /// What the API server said when it last refused to store the Secret or StorageClass.
+    pub refused: Option<String>,
+    /// What the API server said when it last refused to store a claim, by namespace.
+    pub refused_claims: BTreeMap<String, String>,
+}
+
+/// One write. Each carries what guards it: the resource version or uid that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// Merge into the repository's metadata.
+    Metadata(serde_json::Value),
+    /// Replace the repository's status.
+    Status(Box<BackupRepoStatus>),
+    /// Create the CSI driver's Secret.
+    CreateSecret(Box<Secret>),
+    /// Replace the CSI driver's Secret; holds the resource version that was read.
+    UpdateSecret(Box<Secret>),
+    /// Create the StorageClass.
+    CreateStorageClass(Box<StorageClass>),
+    /// Create a claim.
+    CreateClaim(Box<PersistentVolumeClaim>),
+    /// Remove the label that asks for a claim.
+    ReleaseBackup(Waiting),
+    /// Delete a claim.
+    DeleteClaim(Target),
+    /// Delete the StorageClass.
+    DeleteStorageClass(Target),
+    /// Delete the CSI driver's Secret.
+    DeleteSecret(Target),
+}
+
+/// What to delete, and only that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Namespace; empty for what has none.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Uid that was read.
+    pub uid: String,
+}
+
+impl Target {
+    fn of(metadata: &ObjectMeta) -> Self {
+        Self {
+            namespace: metadata.namespace.clone().unwrap_or_default(),
+            name: metadata.name.clone().unwrap_or_default(),
+            uid: metadata.uid.clone().unwrap_or_default(),
+        }
+    }
+}
+
+/// Something to tell people about the object, after the write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Whether it needs attention.
+    pub warning: bool,
+    /// One word.
+    pub reason: String,
+    /// What happened and what to do.
+    pub message: String,
+}
+
+impl Event {
+    fn normal(reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            warning: false,
+            reason: reason.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    fn warning(reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            warning: true,
+            reason: reason.to_owned(),
+            message: message.into(),
+        }
+    }
+}
+
+/// When to decide again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// When something that was observed changes.
+    AwaitChange,
+    /// After so long, or when something changes.
+    After(Duration),
+}
+
+/// What to do about a repository.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// At most one write.
+    pub write: Option<Write>,
+    /// What to tell once it is stored.
+    pub events: Vec<Event>,
+    /// The phase that the write makes known, if it changes.
+    pub news: Option<BackupRepoPhase>,
+    /// When to come back.
+    pub next: Next,
+}
+
+/// One write about a provider.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ProviderWrite {
+    /// Merge into the provider's metadata.
+    Metadata(serde_json::Value),
+    /// Replace the provider's status.
+    Status(Box<StorageProviderStatus>),
+}
+
+/// What to do about a provider.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProviderDecision {
+    /// At most one write.
+    pub write: Option<ProviderWrite>,
+    /// What to tell once it is stored.
+    pub events: Vec<Event>,
+}
+
+/// Names of what a repository makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// The CSI driver's Secret, in the installation's namespace.
+    pub secret: String,
+    /// The StorageClass.
+    pub storage_class: String,
+    /// The claim in each namespace with backups.
+    pub claim: String,
+}
+
+/// The names in the repository's status, or those that will be stored there.
+pub fn names(repo: &BackupRepo) -> Names {
+    let status = repo.status.as_ref();
+    let stored = |name: Option<&String>| name.filter(|name| !name.is_empty()).cloned();
+    let secret = status.and_then(|status| status.generated_csi_driver_secret.as_ref());
+    Names {
+        secret: stored(secret.and_then(|secret| secret.name.as_ref())).unwrap_or_else(|| derived_name("secret", repo)),
+        storage_class: stored(status.and_then(|status| status.generated_storage_class_name.as_ref()))
+            .unwrap_or_else(|| derived_name("sc", repo)),
+        claim: stored(status.and_then(|status| status.backup_pvc_name.as_ref()))
+            .unwrap_or_else(|| derived_name("pvc", repo)),
+    }
+}
+
+/// `<prefix>-<repository>` cut to 56 characters, and six that follow from the uid: made twice, it is the same.
+fn derived_name(prefix: &str, repo: &BackupRepo) -> String {
+    let name = repo.metadata.name.as_deref().unwrap_or_default();
+    let base: String = format!("{prefix}-{name}").chars().take(56).collect();
+    let digest = Sha256::digest(repo.metadata.uid.as_deref().unwrap_or_default());
+    let hash: String = digest.iter().take(3).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{hash}", base.trim_end_matches(['-', '.']))
+}
+
+/// The value of the label `dataprotection.kubeblocks.io/backup-repo-name` on what belongs to the repository.
+pub fn label_value(repo: &BackupRepo) -> String {
+    let (name, uid) = (repo.metadata.name.as_deref(), repo.metadata.uid.as_deref());
+    names::child_name(name.unwrap_or_default(), uid.unwrap_or_default(), names::LABEL_MAX)
+}
+
+/// Whether the object was made for the repository.
+pub fn is_ours(metadata: &ObjectMeta, repo: &BackupRepo) -> bool {
+    let label = metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(names::LABEL_REPO_UID));
+    label.is_some() && label == repo.metadata.uid.as_ref()
+}
