@@ -43,8 +43,10 @@ fn standing_backups_are_named_after_policy_or_owner() {
     let owner = |name: &str| OwnerReference { name: name.to_owned(), uid: "3f2a9c1e-1".to_owned(), ..OwnerReference::default() };
     policy.metadata.owner_references = Some(vec![owner("mycluster")]);
     assert_eq!(derived(&policy, BackupType::Logfile), "3f2a9c1e-mycluster-default-logfile");
-    policy.metadata.owner_references = Some(vec![owner("a-very-long-cluster-name")]);
+    policy.metadata.owner_references = Some(vec![owner("a-very-long-cluster-")]);
     assert_eq!(derived(&policy, BackupType::Datafile), "3f2a9c1e-a-very-long-cluster-datafile");
+    policy.metadata.owner_references = Some(vec![owner("a-very-long-cluster-name")]);
+    assert_eq!(derived(&policy, BackupType::Datafile), "3f2a9c1e-a-very-long-cluster-n-datafile");
 }
 
 #[test]

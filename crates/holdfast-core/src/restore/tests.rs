@@ -1,0 +1,318 @@
+use holdfast_api::{
+    condition::holds,
+    held::Held,
+    names::{ANNOTATION_HELD, LABEL_RESTORE_UID},
+};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + seconds).unwrap()
+}
+
+fn restore(name: &str) -> RestoreJob {
+    serde_json::from_value(json!({
+        "apiVersion": "v", "kind": "RestoreJob",
+        "metadata": {"name": name, "namespace": "ns", "uid": format!("uid-{name}"), "generation": 1, "creationTimestamp": at(0).to_string(), "finalizers": [FINALIZER]},
+        "spec": {
+            "backupJobName": "b1", "target": {"labelsSelector": {"matchLabels": {"app": "db"}}},
+            "targetVolumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data-db-0"}}],
+            "targetVolumeMounts": [{"name": "data", "mountPath": "/data"}]
+        }
+    }))
+    .unwrap()
+}
+
+fn set(change: impl FnOnce(&mut Value)) -> StatefulSet {
+    let mut document = json!({
+        "metadata": {"name": "db", "namespace": "ns", "uid": "set-uid", "generation": 1, "resourceVersion": "1"},
+        "spec": {"replicas": 3, "serviceName": "db", "selector": {"matchLabels": {"app": "db"}},
+            "template": {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [{"name": "db", "image": "db:1"}]}}},
+        "status": {"replicas": 3, "readyReplicas": 3, "observedGeneration": 1}
+    });
+    change(&mut document);
+    serde_json::from_value(document).unwrap()
+}
+
+fn observed() -> Observed {
+    let backup = serde_json::from_value(json!({
+        "apiVersion": "v", "kind": "Backup", "metadata": {"name": "b1", "namespace": "ns", "uid": "b-uid"}, "spec": {"backupPolicyName": "p"},
+        "status": {"phase": "Completed", "persistentVolumeClaimName": "repo", "backupToolName": "t", "manifests": {"backupTool": {"filePath": "/ns/b1", "checksum": "abc"}}}
+    }))
+    .unwrap();
+    let tool = serde_json::from_value(json!({
+        "apiVersion": "v", "kind": "BackupTool", "metadata": {"name": "t"},
+        "spec": {"image": "", "backupCommands": ["x"], "physical": {"restoreCommands": ["sh", "-c", "restore"]}}
+    }))
+    .unwrap();
+    Observed {
+        settings: Settings {
+            agent_image: "agent:1".to_owned(),
+            pull_policy: None,
+            deadline: SignedDuration::from_hours(6),
+            patience: SignedDuration::from_secs(600),
+        },
+        restore: restore("r1"),
+        backup: Some(backup),
+        tool: Some(tool),
+        workloads: vec![Workload::stateful_set(&set(|_| {}))],
+        holder: Holder::Nobody,
+        pods: Vec::new(),
+        verify: None,
+        verify_pods: Vec::new(),
+        write: None,
+        write_pods: Vec::new(),
+        refused: None,
+    }
+}
+
+fn end(decision: &Decision) -> (RestoreJobPhase, Reason) {
+    match (&decision.write, &decision.event) {
+        (Some(Write::Status(status)), Some(event)) => (status.phase.unwrap(), event.reason),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn everything_that_can_be_refused_is_refused_before_anything_is_touched() {
+    let refused = |change: &dyn Fn(&mut Observed), reason: Reason, text: &str| {
+        let mut seen = observed();
+        change(&mut seen);
+        let decision = decide(&seen, at(700));
+        assert_eq!(end(&decision), (RestoreJobPhase::Failed, reason), "{decision:?}");
+        assert!(decision.event.as_ref().unwrap().note.contains(text), "{decision:?}");
+    };
+    refused(&|seen| seen.workloads.clear(), Reason::WorkloadNotFound, "Can not find any statefulsets with labelsSelector.");
+    refused(
+        &|seen| seen.workloads.push(seen.workloads[0].clone()),
+        Reason::MultipleWorkloads,
+        "Match more than one results, please check the labelsSelector.",
+    );
+    refused(&|seen| seen.backup = None, Reason::NotFound, "backups.dataprotection.kubeblocks.io \"b1\" not found");
+    refused(&|seen| seen.tool = None, Reason::ToolNotFound, "backupTool: t not found");
+    refused(
+        &|seen| seen.backup.as_mut().unwrap().status.as_mut().unwrap().phase = Some(holdfast_api::BackupPhase::Failed),
+        Reason::BackupNotCompleted,
+        "Backup b1 is Failed",
+    );
+    refused(
+        &|seen| seen.backup.as_mut().unwrap().status.as_mut().unwrap().persistent_volume_claim_name = None,
+        Reason::SealInvalid,
+        "persistentVolumeClaimName",
+    );
+    let with = |change: fn(&mut Value)| move |seen: &mut Observed| seen.workloads = vec![Workload::stateful_set(&set(change))];
+    refused(
+        &with(|set| set["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenScaled": "Delete"})),
+        Reason::WhenScaledDelete,
+        "StatefulSet db",
+    );
+    refused(
+        &with(|set| set["metadata"]["ownerReferences"] = json!([{"apiVersion": "v", "kind": "Postgres", "name": "pg", "uid": "u", "controller": true}])),
+        Reason::ManagedByOperator,
+        "Postgres pg",
+    );
+    refused(
+        &with(|set| set["metadata"]["managedFields"] = json!([{"manager": "argocd-controller", "fieldsV1": {"f:spec": {"f:replicas": {}}}}])),
+        Reason::ManagedByOperator,
+        "argocd-controller",
+    );
+    refused(&|seen| seen.holder = Holder::AtWork("other".to_owned()), Reason::WorkloadHeld, "held by RestoreJob other");
+}
+
+#[test]
+fn names_that_do_not_exist_have_a_grace() {
+    let mut seen = observed();
+    seen.backup = None;
+    let Some(Write::Status(status)) = decide(&seen, at(5)).write else { panic!() };
+    assert_eq!((status.phase, status.conditions[0].reason.as_str()), (Some(RestoreJobPhase::New), "NotFound"));
+}
+
+/// A cluster of one StatefulSet, as far as restores can see it. It applies what is decided, and lets Jobs end as told.
+struct World {
+    seen: Observed,
+    set: StatefulSet,
+    verify: Option<bool>,
+    write: Option<WriteEnd>,
+    ever_written: bool,
+    now: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum WriteEnd {
+    Restored,
+    Dirty,
+    Clean,
+    Silent,
+}
+
+impl World {
+    fn job(&self, kind: &str, state: Option<(&str, Option<Value>)>) -> (Job, Vec<Pod>) {
+        let conditions = state.as_ref().map(|(state, _)| json!([{"type": state, "status": "True"}]));
+        let job = serde_json::from_value(json!({
+            "metadata": {"name": kind, "uid": kind, "labels": {LABEL_RESTORE_UID: self.seen.restore.uid()}, "creationTimestamp": at(self.now).to_string()},
+            "status": {"conditions": conditions}
+        }))
+        .unwrap();
+        let pods = state.and_then(|(state, message)| {
+            let message = message?;
+            let phase = if state == "Complete" { "Succeeded" } else { "Failed" };
+            Some(serde_json::from_value(json!({
+                "metadata": {"name": kind},
+                "status": {"phase": phase, "containerStatuses": [{"name": "restore", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                    "state": {"terminated": {"exitCode": i32::from(state != "Complete"), "message": message.to_string()}}}]}
+            })).unwrap())
+        });
+        (job, pods.into_iter().collect())
+    }
+
+    /// One pass; false when nothing was written.
+    fn step(&mut self) -> bool {
+        self.now += 1;
+        self.seen.workloads = vec![Workload::stateful_set(&self.set)];
+        self.seen.holder = match self.seen.workloads[0].held() {
+            None => Holder::Nobody,
+            Some(held) if Some(&held.uid) == self.seen.restore.uid().as_ref() => Holder::Ours,
+            Some(_) => Holder::Over,
+        };
+        let decision = decide(&self.seen, at(self.now));
+        let Some(write) = decision.write else { return false };
+        match write {
+            Write::Status(status) => self.seen.restore.status = Some(*status),
+            Write::Metadata(metadata) => self.seen.restore.metadata.finalizers = serde_json::from_value(metadata["finalizers"].clone()).unwrap(),
+            Write::Workload(_, patch) => self.patch(&patch),
+            Write::DeleteJob { name, .. } if name == "verify" => self.seen.verify = None,
+            Write::DeleteJob { .. } => (self.seen.write, self.seen.write_pods) = (None, Vec::new()),
+            Write::CreateJob(job) if job.name_any().starts_with("holdfast-verify-") => {
+                let state = self.verify.map(|good| if good { ("Complete", None) } else { ("Failed", None) });
+                let (job, pods) = self.job("verify", state);
+                (self.seen.verify, self.seen.verify_pods) = (Some(job), pods);
+            }
+            Write::CreateJob(_) => {
+                assert_eq!(self.set.spec.as_ref().unwrap().replicas, Some(0), "written while the workload runs");
+                self.ever_written |= self.write != Some(WriteEnd::Clean);
+                let result = |dirty: bool| Some(json!({"v": 1, "outcome": "Failed", "reason": "ToolFailed", "message": "m", "dirty": dirty}));
+                let state = self.write.map(|end| match end {
+                    WriteEnd::Restored => ("Complete", None),
+                    WriteEnd::Dirty => ("Failed", result(true)),
+                    WriteEnd::Clean => ("Failed", result(false)),
+                    WriteEnd::Silent => ("Failed", None),
+                });
+                let (job, pods) = self.job("write", state);
+                (self.seen.write, self.seen.write_pods) = (Some(job), pods);
+            }
+        }
+        true
+    }
+
+    fn patch(&mut self, patch: &Value) {
+        let spec = self.set.spec.as_mut().unwrap();
+        spec.replicas = Some(i32::try_from(patch["spec"]["replicas"].as_i64().unwrap()).unwrap());
+        let status = self.set.status.as_mut().unwrap();
+        status.ready_replicas = spec.replicas;
+        let annotations = self.set.annotations_mut();
+        match patch["metadata"]["annotations"][ANNOTATION_HELD].as_str() {
+            Some(mark) => annotations.insert(ANNOTATION_HELD.to_owned(), mark.to_owned()),
+            None => annotations.remove(ANNOTATION_HELD),
+        };
+    }
+
+    fn held(&self) -> Option<Held> {
+        Workload::stateful_set(&self.set).held()
+    }
+
+    fn replicas(&self) -> i32 {
+        self.set.spec.as_ref().unwrap().replicas.unwrap()
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..40 {
+            if !self.step() {
+                return;
+            }
+        }
+        panic!("never comes to rest: {:?}", self.seen.restore.status);
+    }
+}
+
+fn world(verify: Option<bool>, write: Option<WriteEnd>) -> World {
+    World { seen: observed(), set: set(|_| {}), verify, write, ever_written: false, now: 1 }
+}
+
+#[test]
+fn a_restore_stops_writes_and_brings_back_all_replicas() {
+    let mut world = world(Some(true), Some(WriteEnd::Restored));
+    world.settle();
+    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Completed);
+    assert_eq!((world.replicas(), world.held()), (3, None));
+}
+
+#[test]
+fn a_backup_that_does_not_verify_stops_nothing() {
+    let mut world = world(Some(false), None);
+    world.settle();
+    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Failed);
+    assert_eq!((world.replicas(), world.held(), world.ever_written), (3, None, false));
+}
+
+#[test]
+fn a_half_written_volume_keeps_its_workload_down_and_a_second_restore_takes_over() {
+    for end in [WriteEnd::Dirty, WriteEnd::Silent] {
+        let mut world = world(Some(true), Some(end));
+        world.settle();
+        let status = world.seen.restore.status.clone().unwrap();
+        assert!(holds(&status.conditions, holdfast_api::condition::STALLED));
+        assert!(status.failure_reason.unwrap().contains("another RestoreJob"));
+        assert_eq!((world.replicas(), world.held().map(|held| held.replicas)), (0, Some(3)));
+        world.seen = Observed { restore: restore("r2"), ..observed() };
+        world.write = Some(WriteEnd::Restored);
+        world.settle();
+        assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Completed);
+        assert_eq!((world.replicas(), world.held()), (3, None));
+    }
+}
+
+#[test]
+fn a_restore_that_wrote_nothing_brings_the_workload_back() {
+    let mut world = world(Some(true), Some(WriteEnd::Clean));
+    world.settle();
+    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Failed);
+    assert_eq!((world.replicas(), world.held()), (3, None));
+}
+
+proptest! {
+    /// Deleted at any moment, however its Jobs end: the workload is back with its own count, or held with its count
+    /// remembered, and never back on a volume that was half written.
+    #[test]
+    fn the_workload_is_back_or_held(steps in 0usize..14, verify in proptest::option::of(any::<bool>()), end in 0usize..5, delete in any::<bool>()) {
+        let ends = [None, Some(WriteEnd::Restored), Some(WriteEnd::Dirty), Some(WriteEnd::Clean), Some(WriteEnd::Silent)];
+        let mut world = world(verify, ends[end]);
+        for _ in 0..steps {
+            world.step();
+        }
+        if delete {
+            world.seen.restore.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(world.now)));
+        }
+        for _ in 0..40 {
+            world.step();
+        }
+        let half = world.ever_written && ends[end] != Some(WriteEnd::Restored);
+        match world.held() {
+            Some(held) => {
+                prop_assert_eq!(held.replicas, 3);
+                prop_assert_eq!(world.replicas(), 0);
+            }
+            None => {
+                prop_assert_eq!(world.replicas(), 3);
+                prop_assert!(!half);
+            }
+        }
+        if delete {
+            prop_assert!(world.seen.restore.finalizers().is_empty());
+            // From the moment before the Job is created, nobody can be sure.
+            prop_assert!(world.held().is_none() || run::touched(&world.seen.restore));
+        }
+    }
+}
