@@ -1,0 +1,146 @@
+//! Backups that succeed.
+
+use holdfast_api::names::{ANNOTATION_FULL_NAME, ANNOTATION_REPOSITORY, LABEL_NEED_REPO_PVC, ROLE_BACKUP, ROLE_REPORT};
+use holdfast_api::{Backup, BackupPhase};
+use holdfast_testkit::eventually;
+use jiff::SignedDuration;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+
+use crate::world::{CLAIM, SOON, World, sealed};
+
+#[tokio::test]
+async fn an_admitted_backup_is_planned_run_and_completed_with_its_results() {
+    let world = World::new("good").await;
+    let backup = world.admit("b1").await;
+    let job = world.job(&backup, ROLE_BACKUP).await;
+    assert_eq!(job.name_any(), "b1");
+    let running = world.reaches("b1", BackupPhase::InProgress).await;
+    let plan = running.status.and_then(|status| status.plan).expect("a plan");
+    assert_eq!((plan.node_name.as_str(), plan.tool_name), ("node-a", world.tool()));
+    world.seal(&job, &sealed()).await;
+    let done = world
+        .reaches("b1", BackupPhase::Completed)
+        .await
+        .status
+        .expect("a status");
+    assert_eq!(done.total_size.as_deref(), Some("24Ki"));
+    assert!(done.duration.is_some() && done.expiration.is_some());
+    let manifest = done
+        .manifests
+        .and_then(|manifests| manifests.backup_tool)
+        .expect("a manifest");
+    assert_eq!(manifest.file_path, Some(format!("/{}/b1", world.namespace)));
+    assert_eq!(manifest.checksum, Some("ab".repeat(32)));
+    let claims: Api<PersistentVolumeClaim> = world.api();
+    let claim = claims.get(CLAIM).await.expect("a claim");
+    assert_eq!(
+        claim.annotations().get(ANNOTATION_REPOSITORY).map(String::as_str),
+        Some("repository-1")
+    );
+    assert!(world.warnings(&backup).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_job_is_removed_when_its_backup_has_been_over_for_a_minute() {
+    let world = World::new("swept").await;
+    let backup = world.admit("b1").await;
+    let job = world.job(&backup, ROLE_BACKUP).await;
+    let pod = world.pod_of(&job).await;
+    world.end_pod(&pod, 0, &sealed()).await;
+    world.end_job(&job, true, SignedDuration::from_secs(57)).await;
+    world.reaches("b1", BackupPhase::Completed).await;
+    let jobs: Api<Job> = world.api();
+    eventually(SOON, "the job to go", || async {
+        let left = jobs.get_opt("b1").await.ok()?;
+        left.is_none().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_missing_claim_is_asked_for_and_the_backup_goes_on_with_it() {
+    let world = World::new("claim").await;
+    world.delete::<PersistentVolumeClaim>(CLAIM).await;
+    let claims: Api<PersistentVolumeClaim> = world.api();
+    // No controller of this server takes the protection off.
+    let unprotected = json!({"metadata": {"finalizers": null}});
+    if claims.get_opt(CLAIM).await.expect("an answer").is_some() {
+        claims
+            .patch(CLAIM, &PatchParams::default(), &Patch::Merge(&unprotected))
+            .await
+            .expect("a patch");
+    }
+    let backup = world.admit("b1").await;
+    let backups: Api<Backup> = world.api();
+    eventually(SOON, "the label", || async {
+        let backup = backups.get("b1").await.ok()?;
+        backup.labels().get(LABEL_NEED_REPO_PVC).cloned()
+    })
+    .await;
+    world.says("b1", "Reconciling", "WaitingForPVC").await;
+    world.create_claim().await;
+    let unlabelled = json!({"metadata": {"labels": {LABEL_NEED_REPO_PVC: null}}});
+    backups
+        .patch("b1", &PatchParams::default(), &Patch::Merge(&unlabelled))
+        .await
+        .expect("a patch");
+    let job = world.job(&backup, ROLE_BACKUP).await;
+    world.seal(&job, &sealed()).await;
+    world.reaches("b1", BackupPhase::Completed).await;
+}
+
+#[tokio::test]
+async fn names_of_every_length_succeed() {
+    let world = World::new("names").await;
+    for name in ["n".repeat(63), "x".repeat(253), "with.dots".to_owned()] {
+        let backup = world.admit(&name).await;
+        let job = world.job(&backup, ROLE_BACKUP).await;
+        assert_eq!(job.name_any() == name, name.len() <= 63);
+        assert_eq!(job.annotations().get(ANNOTATION_FULL_NAME), Some(&name));
+        world.seal(&job, &sealed()).await;
+        world.reaches(&name, BackupPhase::Completed).await;
+    }
+}
+
+#[tokio::test]
+async fn two_backups_at_once_both_run() {
+    let world = World::new("two").await;
+    let (one, other) = (world.admit("b1").await, world.admit("b2").await);
+    let (first, second) = (world.job(&one, ROLE_BACKUP).await, world.job(&other, ROLE_BACKUP).await);
+    world.seal(&second, &sealed()).await;
+    world.seal(&first, &sealed()).await;
+    world.reaches("b1", BackupPhase::Completed).await;
+    world.reaches("b2", BackupPhase::Completed).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_is_gone_is_asked_through_its_seal() {
+    let world = World::new("report").await;
+    let backup = world.admit("b1").await;
+    let job = world.job(&backup, ROLE_BACKUP).await;
+    let pod = world.pod_of(&job).await;
+    world.delete::<Pod>(&pod.name_any()).await;
+    world.end_job(&job, true, SignedDuration::ZERO).await;
+    let report = world.job(&backup, ROLE_REPORT).await;
+    world.says("b1", "Reconciling", "Verifying").await;
+    world.seal(&report, &sealed()).await;
+    world.reaches("b1", BackupPhase::Completed).await;
+}
+
+#[tokio::test]
+async fn a_first_failed_attempt_shows_and_the_second_completes() {
+    let world = World::new("retry").await;
+    let backup = world.admit("b1").await;
+    let job = world.job(&backup, ROLE_BACKUP).await;
+    let pod = world.pod_of(&job).await;
+    let result = holdfast_api::agent::AgentResult::failed(holdfast_api::condition::Reason::ToolFailed, "exit 1");
+    world.end_pod(&pod, 1, &result).await;
+    world.says("b1", "Reconciling", "ToolFailed").await;
+    world.seal(&job, &sealed()).await;
+    let done = world.reaches("b1", BackupPhase::Completed).await;
+    assert_eq!(done.status.and_then(|status| status.failure_reason), None);
+}
