@@ -1,0 +1,41 @@
+//! What the restore service can be told.
+
+use holdfast_core::restore::Settings;
+use holdfast_runtime::CommonArgs;
+use jiff::SignedDuration;
+
+/// Arguments of the restore service.
+#[derive(clap::Parser, Clone, Debug)]
+#[command(name = "holdfast-restore", version, about)]
+pub struct Args {
+    /// What all services share.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Image of the agent, which works inside the restore's pods.
+    #[arg(long, env = "HOLDFAST_AGENT_IMAGE")]
+    pub agent_image: String,
+    /// Pull policy of the images in the restore's pods; empty leaves it to Kubernetes.
+    #[arg(long, env = "HOLDFAST_IMAGE_PULL_POLICY", default_value = "")]
+    pub image_pull_policy: String,
+    /// Seconds that a restore may take.
+    #[arg(long, env = "HOLDFAST_RESTORE_DEADLINE_SECONDS", default_value_t = 86_400)]
+    pub deadline_seconds: u32,
+    /// Seconds that something that exists but is not ready is waited for.
+    #[arg(long, env = "HOLDFAST_PATIENCE_SECONDS", default_value_t = 600)]
+    pub patience_seconds: u32,
+    /// How many restores are worked on at once.
+    #[arg(long, env = "HOLDFAST_CONCURRENCY", default_value_t = 8)]
+    pub concurrency: usize,
+}
+
+impl Args {
+    /// What decisions are made by.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            agent_image: self.agent_image.clone(),
+            pull_policy: Some(self.image_pull_policy.clone()).filter(|policy| !policy.is_empty()),
+            deadline: SignedDuration::from_secs(i64::from(self.deadline_seconds)),
+            patience: SignedDuration::from_secs(i64::from(self.patience_seconds)),
+        }
+    }
+}

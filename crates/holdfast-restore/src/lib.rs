@@ -1,0 +1,94 @@
+//! The restore service: drives every RestoreJob to Completed or Failed, and settles held workloads.
+//!
+//! What to do is decided by [`holdfast_core::restore`]; this crate observes and applies. All replicas watch; only
+//! the one that leads writes, and each write is guarded and harmless when done twice.
+
+mod apply;
+mod args;
+mod metrics;
+mod observe;
+mod orphans;
+mod reconcile;
+
+use std::{sync::Arc, time::Duration};
+
+use holdfast_api::{
+    RestoreJob,
+    names::{ANNOTATION_FULL_NAME, LABEL_RESTORE_UID},
+};
+use holdfast_core::restore::Settings;
+use holdfast_runtime::{
+    Leader, Queue, Service, crds, queue,
+    watch::{Cached, Key, cached},
+};
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use kube::{Api, ResourceExt as _, runtime::watcher::Config};
+
+pub use args::Args;
+use metrics::Metrics;
+
+/// How often every unfinished RestoreJob is looked at although nothing was heard of it.
+const SLOW_PASS: Duration = Duration::from_secs(60);
+
+/// What the restore service works with.
+pub(crate) struct Context {
+    service: Service,
+    leader: Leader,
+    settings: Settings,
+    restores: Cached<RestoreJob>,
+    metrics: Metrics,
+}
+
+/// Runs the restore service until it is told to stop.
+pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
+    crds::refuse_foreign(&service.client).await?;
+    let client = service.client.clone();
+    let ours = Config::default().labels(LABEL_RESTORE_UID);
+    let context = Arc::new(Context {
+        leader: service.elect("holdfast-restore"),
+        settings: args.settings(),
+        restores: cached(&service, "restorejobs", Api::all(client.clone()), Config::default()),
+        metrics: Metrics::register(&service)?,
+        service: service.clone(),
+    });
+    let jobs: Cached<Job> = cached(&service, "jobs", Api::all(client.clone()), ours.clone());
+    let pods: Cached<Pod> = cached(&service, "pods", Api::all(client), ours);
+    context.restores.synced().await;
+    let queue = Queue::new("restorejobs");
+    context.restores.forward(&service, &queue, |change| vec![Key::of(&**change.object())]);
+    jobs.forward(&service, &queue, |change| owner(&**change.object()));
+    pods.forward(&service, &queue, |change| owner(&**change.object()));
+    service.spawn("slow pass", slow_pass(Arc::clone(&context), queue.clone()));
+    queue::work(&service, queue, args.concurrency, |key| reconcile::reconcile(Arc::clone(&context), key)).await;
+    Ok(())
+}
+
+/// The RestoreJob that a child names in full.
+fn owner<K: kube::Resource>(child: &K) -> Vec<Key> {
+    let name = child.annotations().get(ANNOTATION_FULL_NAME);
+    name.map(|name| Key::new(child.namespace().unwrap_or_default(), name)).into_iter().collect()
+}
+
+/// Looks at everything when leadership is won, and every minute; the same goes for holds without a RestoreJob.
+async fn slow_pass(context: Arc<Context>, queue: Queue) {
+    let mut leader = context.leader.clone();
+    let mut told = orphans::Told::default();
+    loop {
+        context.metrics.phases(&context.restores.all());
+        if leader.leads() {
+            for restore in context.restores.all() {
+                if !holdfast_core::restore::is_over(&restore) || restore.metadata.deletion_timestamp.is_some() {
+                    queue.push(Key::of(&*restore));
+                }
+            }
+            if let Err(error) = orphans::look(&context, &mut told).await {
+                tracing::warn!(%error, "cannot look for held workloads");
+            }
+        }
+        tokio::select! {
+            () = context.service.shutdown.cancelled() => return,
+            () = leader.changed() => {}
+            () = tokio::time::sleep(SLOW_PASS) => {}
+        }
+    }
+}

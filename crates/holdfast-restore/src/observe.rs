@@ -1,0 +1,125 @@
+//! Everything that a restore rests on, read from the API server itself.
+
+use holdfast_api::{Backup, BackupTool, RestoreJob, RestoreJobPhase};
+use holdfast_core::{
+    restore::{self, Holder, Kind, Observed, Workload},
+    target,
+};
+use holdfast_runtime::write::{self, WriteError};
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, StatefulSet},
+        batch::v1::Job,
+        core::v1::Pod,
+    },
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
+use kube::{Api, ResourceExt as _, api::ListParams};
+
+use crate::Context;
+
+/// Reads everything.
+pub(crate) async fn observe(context: &Context, found: RestoreJob, refused: Option<String>) -> Result<Observed, WriteError> {
+    let client = context.service.client.clone();
+    let namespace = found.namespace().unwrap_or_default();
+    let new = restore::phase(&found) == RestoreJobPhase::New;
+    let backups: Api<Backup> = Api::namespaced(client.clone(), &namespace);
+    let backup = if new { write::get(&backups, &found.spec.backup_job_name).await? } else { None };
+    let tool = match backup.as_ref().and_then(|backup| backup.status.as_ref()?.backup_tool_name.clone()) {
+        Some(name) => write::get(&Api::<BackupTool>::all(client.clone()), &name).await?,
+        None => None,
+    };
+    let workloads = if new { matching(context, &found, &namespace).await? } else { planned(context, &found, &namespace).await? };
+    let holder = match workloads.as_slice() {
+        [workload] => holder(context, &found, workload, &namespace).await?,
+        _ => Holder::Nobody,
+    };
+    let pods = match workloads.as_slice() {
+        [workload] => pods_of(context, &namespace, &workload.selector).await?,
+        _ => Vec::new(),
+    };
+    let jobs: Api<Job> = Api::namespaced(client, &namespace);
+    let verify = write::get(&jobs, &restore::verify_job_name(&found)).await?;
+    let written = write::get(&jobs, &restore::restore_job_name(&found)).await?;
+    let verify_pods = pods_of_job(context, &namespace, verify.as_ref()).await?;
+    let write_pods = pods_of_restore(context, &namespace, &found).await?;
+    Ok(Observed {
+        settings: context.settings.clone(),
+        restore: found,
+        backup,
+        tool,
+        workloads,
+        holder,
+        pods,
+        verify,
+        verify_pods,
+        write: written,
+        write_pods,
+        refused,
+    })
+}
+
+/// The workloads that the target's selector matches: StatefulSets, or else Deployments.
+async fn matching(context: &Context, found: &RestoreJob, namespace: &str) -> Result<Vec<Workload>, WriteError> {
+    let selector = &found.spec.target.labels_selector;
+    // What cannot be written as a selector is refused by the decision, which needs no workloads for that.
+    let Ok(labels) = target::selector(selector) else { return Ok(Vec::new()) };
+    let client = context.service.client.clone();
+    let list = ListParams::default().labels(&labels);
+    let sets = Api::<StatefulSet>::namespaced(client.clone(), namespace).list(&list).await?.items;
+    if !sets.is_empty() {
+        return Ok(sets.iter().map(Workload::stateful_set).collect());
+    }
+    let deployments = Api::<Deployment>::namespaced(client, namespace).list(&list).await?.items;
+    Ok(deployments.iter().map(Workload::deployment).collect())
+}
+
+/// The workload of the plan, if it is there.
+async fn planned(context: &Context, found: &RestoreJob, namespace: &str) -> Result<Vec<Workload>, WriteError> {
+    let Some(plan) = found.status.as_ref().and_then(|status| status.plan.as_ref()) else { return Ok(Vec::new()) };
+    let client = context.service.client.clone();
+    let workload = if plan.workload_kind == Kind::StatefulSet.as_str() {
+        let set = write::get(&Api::<StatefulSet>::namespaced(client, namespace), &plan.workload_name).await?;
+        set.as_ref().map(Workload::stateful_set)
+    } else {
+        let deployment = write::get(&Api::<Deployment>::namespaced(client, namespace), &plan.workload_name).await?;
+        deployment.as_ref().map(Workload::deployment)
+    };
+    Ok(workload.into_iter().collect())
+}
+
+/// Who holds the workload, and whether they are still at work.
+async fn holder(context: &Context, found: &RestoreJob, workload: &Workload, namespace: &str) -> Result<Holder, WriteError> {
+    let Some(held) = workload.held() else { return Ok(Holder::Nobody) };
+    if Some(&held.uid) == found.metadata.uid.as_ref() {
+        return Ok(Holder::Ours);
+    }
+    let api: Api<RestoreJob> = Api::namespaced(context.service.client.clone(), namespace);
+    let other = write::get(&api, &held.name).await?.filter(|other| other.metadata.uid.as_deref() == Some(held.uid.as_str()));
+    Ok(match other {
+        Some(other) if !restore::is_over(&other) => Holder::AtWork(held.name),
+        Some(_) | None => Holder::Over,
+    })
+}
+
+async fn pods_of(context: &Context, namespace: &str, selector: &LabelSelector) -> Result<Vec<Pod>, WriteError> {
+    let labels = target::selector(selector).map_err(|error| WriteError::Refused(error.to_string()))?;
+    list(context, namespace, &labels).await
+}
+
+async fn pods_of_job(context: &Context, namespace: &str, job: Option<&Job>) -> Result<Vec<Pod>, WriteError> {
+    let Some(uid) = job.and_then(kube::ResourceExt::uid) else { return Ok(Vec::new()) };
+    list(context, namespace, &format!("batch.kubernetes.io/controller-uid={uid}")).await
+}
+
+/// The pods that may write: found by the restore's uid, so that those of a Job that is gone are seen too.
+async fn pods_of_restore(context: &Context, namespace: &str, found: &RestoreJob) -> Result<Vec<Pod>, WriteError> {
+    use holdfast_api::names::{LABEL_RESTORE_UID, LABEL_ROLE, ROLE_RESTORE};
+    let uid = found.uid().unwrap_or_default();
+    list(context, namespace, &format!("{LABEL_RESTORE_UID}={uid},{LABEL_ROLE}={ROLE_RESTORE}")).await
+}
+
+async fn list(context: &Context, namespace: &str, labels: &str) -> Result<Vec<Pod>, WriteError> {
+    let api: Api<Pod> = Api::namespaced(context.service.client.clone(), namespace);
+    Ok(api.list(&ListParams::default().labels(labels)).await?.items)
+}

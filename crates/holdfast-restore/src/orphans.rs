@@ -1,0 +1,51 @@
+//! Held workloads whose RestoreJob is gone: people are told what to do, once for each process that leads.
+
+use std::collections::BTreeSet;
+
+use holdfast_api::{RestoreJob, names::LABEL_HELD};
+use holdfast_core::restore::{self, Workload};
+use holdfast_runtime::write::{self, WriteError};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use kube::{Api, Resource, ResourceExt as _, api::ListParams};
+
+use crate::Context;
+
+/// The workloads, by uid, that were told about.
+#[derive(Debug, Default)]
+pub(crate) struct Told(BTreeSet<String>);
+
+/// Looks at every held workload.
+pub(crate) async fn look(context: &Context, told: &mut Told) -> Result<(), WriteError> {
+    let client = context.service.client.clone();
+    let held = ListParams::default().labels(&format!("{LABEL_HELD}=true"));
+    let sets: Api<StatefulSet> = Api::all(client.clone());
+    for set in sets.list(&held).await?.items {
+        tell(context, told, &set, &Workload::stateful_set(&set)).await?;
+    }
+    let deployments: Api<Deployment> = Api::all(client);
+    for deployment in deployments.list(&held).await?.items {
+        tell(context, told, &deployment, &Workload::deployment(&deployment)).await?;
+    }
+    Ok(())
+}
+
+async fn tell<K>(context: &Context, told: &mut Told, object: &K, workload: &Workload) -> Result<(), WriteError>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let Some(held) = workload.held() else { return Ok(()) };
+    if told.0.contains(workload.uid()) {
+        return Ok(());
+    }
+    let api: Api<RestoreJob> = Api::namespaced(context.service.client.clone(), &object.namespace().unwrap_or_default());
+    let owner = write::get(&api, &held.name).await?;
+    if owner.is_some_and(|owner| owner.metadata.uid.as_deref() == Some(held.uid.as_str())) {
+        return Ok(());
+    }
+    if let Some(text) = restore::orphan(workload) {
+        tracing::warn!(workload = workload.name(), "{text}");
+        context.service.events.publish(object, true, "TargetDirty", &text).await;
+        told.0.insert(workload.uid().to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! Looks at one RestoreJob: observe, decide, apply, tell.
+
+use std::{sync::Arc, time::Duration};
+
+use holdfast_api::RestoreJob;
+use holdfast_core::restore::{self, Decision, Observed, Write};
+use holdfast_runtime::{
+    Category, News, Next, Retry, clock,
+    watch::Key,
+    write::{self, WriteError},
+};
+use kube::{Api, ResourceExt as _};
+
+use crate::{Context, apply::apply, observe::observe};
+
+/// A pass that could not be ended.
+#[derive(Debug, thiserror::Error)]
+#[error("restore: {0}")]
+pub(crate) struct Error(#[from] WriteError);
+
+impl Category for Error {
+    fn category(&self) -> &'static str {
+        self.0.category()
+    }
+
+    fn retry(&self) -> Retry {
+        self.0.retry()
+    }
+}
+
+pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, Error> {
+    let Some(cached) = context.restores.by_key(&key) else { return Ok(Next::AwaitChange) };
+    if !context.leader.leads() || (restore::is_over(&cached) && cached.metadata.deletion_timestamp.is_none()) {
+        return Ok(Next::AwaitChange);
+    }
+    let api: Api<RestoreJob> = Api::namespaced(context.service.client.clone(), &key.namespace);
+    let Some(found) = write::get(&api, &key.name).await? else { return Ok(Next::AwaitChange) };
+    let observed = observe(&context, found, None).await?;
+    let decision = restore::decide(&observed, clock::now());
+    match carry_out(&context, &observed, decision).await {
+        Err(WriteError::Refused(why)) if observed.refused.is_none() => {
+            // A Job that the API server refuses is said on the object, and decided about once more.
+            let observed = Observed { refused: Some(why), ..observed };
+            let decision = restore::decide(&observed, clock::now());
+            Ok(carry_out(&context, &observed, decision).await?)
+        }
+        other => Ok(other?),
+    }
+}
+
+async fn carry_out(context: &Context, observed: &Observed, decision: Decision) -> Result<Next, WriteError> {
+    let Decision { write, event, next } = decision;
+    let wrote = write.is_some();
+    if let Some(write) = write {
+        // A lease cannot fence a write; a late one of ours is still guarded.
+        if !context.leader.leads() {
+            return Ok(Next::AwaitChange);
+        }
+        let status = if let Write::Status(status) = &write { Some((**status).clone()) } else { None };
+        apply(context, observed, write).await?;
+        if let Some(status) = status {
+            context.metrics.moved(&observed.restore, &status);
+            tell(context, &observed.restore, &status);
+        }
+    }
+    if let Some(event) = event {
+        context.service.events.publish(&observed.restore, event.warning, event.reason.as_str(), &event.note).await;
+    }
+    Ok(match next {
+        // What was written comes back through the watch; a moment later it is looked at all the same.
+        Some(wait) if wait.is_zero() || wrote => Next::After(Duration::from_millis(200)),
+        Some(wait) => Next::After(Duration::try_from(wait).unwrap_or_default()),
+        None => Next::AwaitChange,
+    })
+}
+
+fn tell(context: &Context, before: &RestoreJob, after: &holdfast_api::RestoreJobStatus) {
+    let (from, to) = (restore::phase(before), after.phase.unwrap_or_default());
+    if from == to {
+        return;
+    }
+    context.service.bus.publish(News {
+        kind: "restore",
+        verb: match to {
+            holdfast_api::RestoreJobPhase::Completed => "completed",
+            holdfast_api::RestoreJobPhase::Failed => "failed",
+            holdfast_api::RestoreJobPhase::New
+            | holdfast_api::RestoreJobPhase::InProgressPhy
+            | holdfast_api::RestoreJobPhase::InProgressLogic => "started",
+        },
+        namespace: before.namespace().unwrap_or_default(),
+        name: before.name_any(),
+        uid: before.uid().unwrap_or_default(),
+        transition: format!("{}->{}", from.as_str(), to.as_str()),
+        start: after.start_timestamp.as_ref().map(|time| time.0),
+        data: serde_json::json!({ "reason": after.failure_reason }),
+        ..News::default()
+    });
+}
