@@ -23,7 +23,7 @@ use super::{
 };
 
 /// How often a repository that rests is looked at although nothing changed.
-const SLOW_PASS: Duration = Duration::from_secs(600);
+const SLOW_PASS: Duration = Duration::from_mins(10);
 /// How soon something refused or in the way is tried again.
 const RETRY: Duration = Duration::from_secs(30);
 
@@ -62,7 +62,7 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
     status.phase = Some(phase);
     status.conditions = conditions.into_list();
     if status != before {
-        return announcing(before, status);
+        return announcing(&before, status);
     }
     if let Some(write) = claim
         .filter(|_| phase == BackupRepoPhase::Ready)
@@ -126,7 +126,7 @@ fn summarise(
 }
 
 /// The status is written, and what turned for the worse in it is told.
-fn announcing(before: BackupRepoStatus, status: BackupRepoStatus) -> Decision {
+fn announcing(before: &BackupRepoStatus, status: BackupRepoStatus) -> Decision {
     let news = status.phase.filter(|phase| {
         before.phase != Some(*phase) && matches!(phase, BackupRepoPhase::Ready | BackupRepoPhase::Failed)
     });
@@ -134,7 +134,7 @@ fn announcing(before: BackupRepoStatus, status: BackupRepoStatus) -> Decision {
     if news == Some(BackupRepoPhase::Ready) {
         events.push(Event::normal(RepoReason::Ready.as_str(), "the repository can be used"));
     }
-    events.extend(failures(&before, &status));
+    events.extend(failures(before, &status));
     Decision {
         write: Some(Write::Status(Box::new(status))),
         events,

@@ -39,7 +39,7 @@ pub const LOCAL_DRIVER: &str = "csi.holdfast.io";
 /// repositories are often applied together.
 pub const GRACE: Duration = Duration::from_secs(30);
 /// How long the volumes of a deleted repository may take to go before the Secret that their driver needs is removed.
-pub const VOLUMES_DEADLINE: Duration = Duration::from_secs(600);
+pub const VOLUMES_DEADLINE: Duration = Duration::from_mins(10);
 
 /// What is known about the Secret that `spec.credential` names.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -243,8 +243,11 @@ fn derived_name(prefix: &str, repo: &BackupRepo) -> String {
     let name = repo.metadata.name.as_deref().unwrap_or_default();
     let base: String = format!("{prefix}-{name}").chars().take(56).collect();
     let digest = Sha256::digest(repo.metadata.uid.as_deref().unwrap_or_default());
-    let hash: String = digest.iter().take(3).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{hash}", base.trim_end_matches(['-', '.']))
+    let [first, second, third, ..] = digest.0;
+    format!(
+        "{}-{first:02x}{second:02x}{third:02x}",
+        base.trim_end_matches(['-', '.'])
+    )
 }
 
 /// The value of the label `dataprotection.kubeblocks.io/backup-repo-name` on what belongs to the repository.

@@ -11,14 +11,11 @@ fn a_new_repository_becomes_ready_write_by_write_with_names_first() {
     for _ in 0..20 {
         let decision = decide(&observed, now());
         news.extend(decision.news);
-        match &decision.write {
-            Some(Write::CreateSecret(_) | Write::CreateStorageClass(_)) => {
-                let status = status(&observed);
-                assert!(status.generated_csi_driver_secret.is_some() && status.backup_pvc_name.is_some());
-                assert!(status.generated_storage_class_name.is_some());
-                assert_eq!(status.phase, Some(BackupRepoPhase::PreChecking));
-            }
-            _ => {}
+        if let Some(Write::CreateSecret(_) | Write::CreateStorageClass(_)) = &decision.write {
+            let status = status(&observed);
+            assert!(status.generated_csi_driver_secret.is_some() && status.backup_pvc_name.is_some());
+            assert!(status.generated_storage_class_name.is_some());
+            assert_eq!(status.phase, Some(BackupRepoPhase::PreChecking));
         }
         order.push(match &decision.write {
             None => break,
@@ -178,7 +175,7 @@ fn the_secret_follows_template_configuration_and_credential() {
     );
     let (events, news, next) = settle(&mut observed);
     assert_eq!((events, news), (vec![], vec![]));
-    assert_eq!(next, Next::After(Duration::from_secs(600)));
+    assert_eq!(next, Next::After(Duration::from_mins(10)));
 }
 
 #[test]
