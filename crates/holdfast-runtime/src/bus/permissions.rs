@@ -20,7 +20,7 @@ pub struct Permission {
 pub const TABLE: &[Permission] = &[
     Permission {
         service: "scheduler",
-        publishes: &["backup.scheduled", "backup.admitted", "slot.missed"],
+        publishes: &["backup.scheduled", "backup.admitted", "backup.failed", "slot.missed"],
         declares: true,
     },
     Permission {
