@@ -1,5 +1,7 @@
 //! Kind BackupRepo.
 
+#![allow(unreachable_pub)] // KubeSchema makes a second copy of the type, to check its rules.
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Condition};

@@ -127,13 +127,15 @@ fn said(backup: &Backup, reason: Reason, text: &str, now: Timestamp) -> Decision
     }
 }
 
-/// The status of a Backup whose files could not be removed, if it does not say so yet.
-pub fn purge_failed(backup: &Backup, job: &str, why: &str, now: Timestamp) -> Option<BackupStatus> {
+/// The status of a Backup whose files are not removed, for this reason, if it does not say so yet.
+pub fn purge_failed(backup: &Backup, job: &str, reason: Reason, why: &str, now: Timestamp) -> Option<BackupStatus> {
     let generation = backup.metadata.generation.unwrap_or_default();
     let mut status = backup.status.clone().unwrap_or_default();
-    let text = format!("the job \"{job}\" for backup files deletion failed, you can delete it to re-delete the files");
-    status.failure_reason = Some(text);
-    let message = format!("{why}: {}", Reason::PurgeFailed.hint());
-    let changed = condition::set(&mut status.conditions, STALLED, true, Reason::PurgeFailed, &message, generation, now);
+    if reason == Reason::PurgeFailed {
+        let text = format!("the job \"{job}\" for backup files deletion failed, you can delete it to re-delete the files");
+        status.failure_reason = Some(text);
+    }
+    let message = format!("{why}: {}", reason.hint());
+    let changed = condition::set(&mut status.conditions, STALLED, true, reason, &message, generation, now);
     changed.then_some(status)
 }

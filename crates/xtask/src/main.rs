@@ -1,0 +1,50 @@
+//! Tasks of this workspace: files that are generated from the sources, and checks of the tree.
+
+mod check;
+mod generate;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "xtask", about)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Write the CustomResourceDefinitions into the chart.
+    Crd,
+    /// Write the documents that are made from the sources.
+    Docs,
+    /// Fail if a generated file differs from its source.
+    CheckGenerated,
+    /// Fail if a crate depends on one that it must not know.
+    CheckDeps,
+    /// Fail if a source file is too long or holds something unfinished.
+    CheckFiles,
+}
+
+fn main() -> anyhow::Result<()> {
+    let root = root()?;
+    match Cli::parse().task {
+        Task::Crd => generate::write(&root, &generate::crds()?),
+        Task::Docs => generate::write(&root, &generate::docs()),
+        Task::CheckGenerated => {
+            let files: Vec<_> = generate::crds()?.into_iter().chain(generate::docs()).collect();
+            generate::compare(&root, &files)
+        }
+        Task::CheckDeps => check::dependencies(&root),
+        Task::CheckFiles => check::files(&root),
+    }
+}
+
+/// The workspace's folder: two above this crate's.
+fn root() -> anyhow::Result<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.ancestors().nth(2).map(Path::to_path_buf).context("this crate lies outside its workspace")
+}
