@@ -15,7 +15,7 @@ use k8s_openapi::{
     NamespaceResourceScope,
     api::core::v1::{PersistentVolume, PersistentVolumeClaim},
 };
-use kube::{Api, Resource, ResourceExt as _, api::ListParams};
+use kube::{Api, Resource, ResourceExt, api::ListParams};
 use serde::de::DeserializeOwned;
 
 use crate::Context;

@@ -1,5 +1,7 @@
 //! The repo-manager against a real API server. Nothing provisions volumes there: what is tested is what is asked for.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot reach its server has failed")]
+
 mod claims;
 mod deletion;
 mod lifecycle;

@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 use tokio::{runtime::Runtime, sync::OnceCell};
 
 /// How long something may take on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 static MANAGER: OnceCell<String> = OnceCell::const_new();
@@ -84,10 +84,7 @@ pub(crate) fn unique(prefix: &str) -> String {
 }
 
 impl Cluster {
-    pub(crate) fn all<K: Resource<DynamicType = ()>>(&self) -> Api<K>
-    where
-        K: Resource,
-    {
+    pub(crate) fn all<K: Resource<DynamicType = ()>>(&self) -> Api<K> {
         Api::all(self.client.clone())
     }
 
