@@ -53,19 +53,11 @@ pub enum QuantityError {
 }
 
 impl Quantity {
-    /// So many bytes, written with binary suffixes.
-    pub fn from_bytes(bytes: u64) -> Self {
-        Self {
-            nanos: i128::from(bytes) * NANOS,
-            family: Family::Binary,
-        }
-    }
-
-    /// The value in whole units (bytes, for a capacity), rounded up. `None` when negative or beyond 64 bits.
-    pub fn units(self) -> Option<u64> {
-        let whole = self.nanos.div_euclid(NANOS) + i128::from(self.nanos.rem_euclid(NANOS) != 0);
-        u64::try_from(whole).ok()
-    }
+    /// Nothing.
+    pub const ZERO: Self = Self {
+        nanos: 0,
+        family: Family::Decimal,
+    };
 
     /// Whether there is more than nothing of it.
     pub fn is_positive(self) -> bool {
@@ -203,21 +195,4 @@ impl fmt::Display for Quantity {
             (Family::Binary | Family::Decimal, _) => write!(f, "{sign}{number}{name}"),
         }
     }
-}
-
-/// A number of bytes for people, with binary units and at most one decimal: `1.2Gi`, `300Mi`, `512`. The nearest such
-/// value; it is a quantity itself.
-pub fn human(bytes: u64) -> String {
-    let exact = u128::from(bytes);
-    for (name, power) in BINARY.iter().rev() {
-        let unit = 1_u128 << power;
-        let tenths = (exact * 10 + unit / 2) / unit;
-        if exact >= unit || tenths >= 10 {
-            return match tenths % 10 {
-                0 => format!("{}{name}", tenths / 10),
-                rest => format!("{}.{rest}{name}", tenths / 10),
-            };
-        }
-    }
-    exact.to_string()
 }

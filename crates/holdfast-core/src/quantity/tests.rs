@@ -88,23 +88,10 @@ fn quantities_compare_by_value() {
     assert_eq!(parse("1e3"), parse("1k"));
     assert!(parse("1Gi") > parse("1G"));
     assert!(parse("-1") < parse("0"));
+    assert_eq!(parse("0Gi"), Quantity::ZERO);
     assert!(!parse("0").is_positive());
     assert!(!parse("-1Gi").is_positive());
     assert!(parse("1n").is_positive());
-}
-
-#[test]
-fn units_round_up_and_refuse_what_does_not_fit() {
-    let units = |text: &str| text.parse::<Quantity>().unwrap().units();
-    assert_eq!(units("1.5Gi"), Some(1_610_612_736));
-    assert_eq!(units("100m"), Some(1));
-    assert_eq!(units("0"), Some(0));
-    assert_eq!(units("-1"), None);
-    assert_eq!(units("-100m"), Some(0));
-    assert_eq!(units("12Ei"), Some(12 << 60));
-    assert_eq!(units("16Ei"), None);
-    assert_eq!(Quantity::from_bytes(u64::MAX).units(), Some(u64::MAX));
-    assert_eq!(Quantity::from_bytes(3 << 30).to_string(), "3Gi");
 }
 
 #[test]
@@ -120,27 +107,5 @@ fn every_canonical_form_reads_back_as_the_same_value() {
                 "{number}{suffix} -> {quantity}"
             );
         }
-    }
-}
-
-#[test]
-fn sizes_for_people_are_quantities_with_one_decimal() {
-    let table = [
-        (0, "0"),
-        (1, "1"),
-        (512, "512"),
-        (972, "972"),
-        (973, "1Ki"),
-        (1023, "1Ki"),
-        (1024, "1Ki"),
-        (1536, "1.5Ki"),
-        (300 << 20, "300Mi"),
-        (1_288_490_189, "1.2Gi"),
-        ((1 << 30) - 1, "1Gi"),
-        (u64::MAX, "16Ei"),
-    ];
-    for (bytes, expected) in table {
-        assert_eq!(human(bytes), expected, "{bytes}");
-        assert!(expected.parse::<Quantity>().is_ok());
     }
 }

@@ -168,12 +168,15 @@ fn request_storage(repo: &BackupRepo, spec: &mut PersistentVolumeClaimSpec) -> R
         .as_ref()
         .map_or("0", |capacity| capacity.0.as_str());
     let capacity: quantity::Quantity = asked.parse().map_err(|error| format!("spec.volumeCapacity: {error}"))?;
-    let nothing: quantity::Quantity = quantity::Quantity::from_bytes(0);
-    if capacity < nothing {
+    if capacity < quantity::Quantity::ZERO {
         return Err(format!("spec.volumeCapacity: {asked} is less than nothing"));
     }
     // Zero says nothing, as in manifests that always spell the field out.
-    let asked = if capacity == nothing { DEFAULT_CAPACITY } else { asked };
+    let asked = if capacity == quantity::Quantity::ZERO {
+        DEFAULT_CAPACITY
+    } else {
+        asked
+    };
     requests.insert("storage".to_owned(), Quantity(asked.to_owned()));
     Ok(())
 }

@@ -5,4 +5,5 @@
 mod claims;
 mod deletion;
 mod lifecycle;
+mod permissions;
 mod support;

@@ -31,6 +31,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, sync::OnceCell};
 
+use crate::permissions::as_manager;
+
 /// How long something may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -73,7 +75,7 @@ async fn manager(server: &'static ApiServer) -> String {
         "one",
     ];
     let args = Args::parse_from(args);
-    let service = Service::start_with("repo-manager", &args.common, server.config().await.unwrap()).unwrap();
+    let service = Service::start_with("repo-manager", &args.common, as_manager(server, &own).await).unwrap();
     tokio::spawn(service.run(|service| holdfast_repo_manager::run(service, args)));
     own
 }
@@ -174,7 +176,7 @@ impl Cluster {
         .await
     }
 
-    /// The StorageClasses that were made for the repository.
+    /// The `StorageClasses` that were made for the repository.
     pub(crate) async fn classes(&self, repo: &BackupRepo) -> Vec<StorageClass> {
         let ours = ListParams::default().labels(&format!("{LABEL_REPO_UID}={}", repo.uid().unwrap()));
         self.all().list(&ours).await.unwrap().items
