@@ -1,3 +1,5 @@
+//! What a deleted repository waits for, and in which order its children go.
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{condition_types::DERIVED_OBJECTS_DELETED, *};

@@ -20,6 +20,7 @@ use super::*;
 
 mod checks;
 mod deletion;
+mod inputs;
 mod namespaces;
 mod providers;
 mod shipped;

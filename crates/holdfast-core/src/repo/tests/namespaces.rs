@@ -1,3 +1,5 @@
+//! Claims in the namespaces whose Backups wait for one.
+
 use super::{condition_types::CLAIMS_CREATED, *};
 
 fn waiting(namespace: &str, name: &str) -> Waiting {

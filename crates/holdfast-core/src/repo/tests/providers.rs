@@ -1,3 +1,5 @@
+//! Providers and their CSI drivers.
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{super::provider::decide, condition_types::CSI_DRIVER_INSTALLED, *};
