@@ -5,6 +5,7 @@
 //! deployment, and it registers with kubelet itself.
 
 mod args;
+mod authority;
 mod controller;
 mod identity;
 mod mounts;

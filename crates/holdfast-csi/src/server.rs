@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::{
-    Args, DRIVER, controller::Controller, identity::Identity, node::Node, registration::Registration, volumes::Volumes,
+    Args, DRIVER, authority, controller::Controller, identity::Identity, node::Node, registration::Registration, volumes::Volumes,
     wire::{
         csi::{controller_server::ControllerServer, identity_server::IdentityServer, node_server::NodeServer},
         registration::registration_server::RegistrationServer,
@@ -50,7 +50,7 @@ async fn register(args: &Args, stop: CancellationToken) -> anyhow::Result<()> {
     let service = Registration::new(args.kubelet_registration_path.clone(), stop.clone());
     let served = Server::builder()
         .add_service(RegistrationServer::new(service))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
+        .serve_with_incoming_shutdown(authority::connections(listener), stop.cancelled_owned())
         .await
         .context("the registration socket cannot be served");
     // Kubelet forgets a driver whose socket is gone.
