@@ -19,7 +19,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("holdfast-testkit", &["holdfast-api"]),
     ("holdfast-agent", &["holdfast-api", "holdfast-core", "holdfast-store"]),
     ("holdfast-csi", &[]),
-    ("kubectl-holdfast", &["holdfast-api", "holdfast-core"]),
     ("xtask", &["holdfast-api"]),
     ("holdfast-e2e", &["holdfast-api", "holdfast-testkit"]),
 ];
