@@ -16,7 +16,7 @@ pub struct CommonArgs {
     /// Name of the pod that the service runs in; names the holder of a lease and the reporter of events.
     #[arg(long, env = "HOLDFAST_POD_NAME", default_value = "")]
     pub pod_name: String,
-    /// URL of the NATS server, such as nats://holdfast-nats:4222; empty runs without a bus.
+    /// URL of the NATS server, such as `nats://holdfast-nats:4222`; empty runs without a bus.
     #[arg(long, env = "HOLDFAST_NATS_URL", default_value = "")]
     pub nats_url: String,
     /// NATS user; empty means the name of the service.
@@ -34,13 +34,13 @@ pub struct CommonArgs {
     /// File that holds the password of the NATS user; read again at each connection.
     #[arg(long, env = "HOLDFAST_NATS_PASSWORD_FILE")]
     pub nats_password_file: Option<PathBuf>,
-    /// What is logged: a level, or directives such as info,holdfast_executor=debug.
+    /// What is logged: a level, or directives such as `info,holdfast_executor=debug`.
     #[arg(long, env = "HOLDFAST_LOG", default_value = "info")]
     pub log: String,
     /// Format of log lines.
     #[arg(long, env = "HOLDFAST_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
-    /// OTLP gRPC endpoint that traces go to, such as http://collector:4317; empty sends none.
+    /// OTLP gRPC endpoint that traces go to, such as `http://collector:4317`; empty sends none.
     #[arg(long, env = "HOLDFAST_OTLP_ENDPOINT", default_value = "")]
     pub otlp_endpoint: String,
     /// Seconds that work in flight gets to finish after a signal to stop.

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use anyhow::bail;
+use holdfast_api::crds::PART_OF;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, Client, ResourceExt as _};
 
 use crate::{Service, write};
 
-/// Label that our CRDs carry.
-const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "holdfast");
 /// The CRD that tells whose the API group is.
 const BACKUPS: &str = "backups.dataprotection.kubeblocks.io";
 /// How often the API server is asked again.

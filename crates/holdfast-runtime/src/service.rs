@@ -173,13 +173,12 @@ impl Service {
         let drained_by = self.inner.drain;
         let outcome = tokio::select! {
             outcome = &mut body => outcome,
-            () = self.shutdown.cancelled() => match tokio::time::timeout(drained_by, body).await {
-                Ok(outcome) => outcome,
-                Err(_) => {
+            () = self.shutdown.cancelled() => {
+                tokio::time::timeout(drained_by, body).await.unwrap_or_else(|_| {
                     tracing::warn!(seconds = drained_by.as_secs(), "stopping although work still runs");
                     Ok(())
-                }
-            },
+                })
+            }
         };
         self.drain().await;
         let failure = self.inner.failure.lock().unwrap_or_else(PoisonError::into_inner).take();

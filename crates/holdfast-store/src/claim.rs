@@ -75,8 +75,8 @@ impl Claim {
     }
 
     pub(crate) fn write(&self, desk: &Folder) -> Result<()> {
-        let mut bytes = serde_json::to_vec(self)
-            .map_err(|error| Error::io("write claim", std::io::Error::other(error)))?;
+        let mut bytes =
+            serde_json::to_vec(self).map_err(|error| Error::io("write claim", std::io::Error::other(error)))?;
         bytes.push(b'\n');
         desk.write(CLAIM_FILE, &bytes)
     }

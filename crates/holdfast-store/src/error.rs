@@ -34,9 +34,7 @@ pub enum Error {
     #[error("{0}")]
     Mismatch(String),
     /// Written by a newer version of Holdfast.
-    #[error(
-        "{what} has format version {found}, this version of Holdfast reads up to {known}; upgrade Holdfast"
-    )]
+    #[error("{what} has format version {found}, this version of Holdfast reads up to {known}; upgrade Holdfast")]
     Newer {
         /// Which file.
         what: String,

@@ -48,8 +48,8 @@ impl Folder {
     pub fn open_root(path: &Path) -> Result<Self> {
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
         let label = path.display().to_string();
-        let fd = open(path, flags, Mode::empty())
-            .map_err(|errno| Error::io(format!("open directory {label}"), errno))?;
+        let fd =
+            open(path, flags, Mode::empty()).map_err(|errno| Error::io(format!("open directory {label}"), errno))?;
         Ok(Self { fd, label })
     }
 
@@ -90,9 +90,7 @@ impl Folder {
                 label: self.named(name),
             })),
             Err(Errno::ENOENT) => Ok(None),
-            Err(Errno::ELOOP | Errno::ENOTDIR) => {
-                Err(Error::NotPlain(self.named(name), "directory"))
-            }
+            Err(Errno::ELOOP | Errno::ENOTDIR) => Err(Error::NotPlain(self.named(name), "directory")),
             Err(errno) => Err(self.failed("open directory", name, errno)),
         }
     }
@@ -232,6 +230,12 @@ impl Folder {
         to.sync()
     }
 
+    /// Gives a file of the directory another name in it; one of that name gives way.
+    pub fn rename(&self, name: &str, new_name: &str) -> Result<()> {
+        renameat(&self.fd, name, &self.fd, new_name)
+            .map_err(|errno| self.failed("rename to", OsStr::new(new_name), errno))
+    }
+
     /// The names in the directory, sorted by their bytes.
     pub fn names(&self) -> Result<Vec<OsString>> {
         let fail = |errno| Error::io(format!("list {}", self.label), errno);
@@ -298,10 +302,7 @@ impl Folder {
 
     fn clear(&self, device: u64, depth: usize) -> Result<()> {
         if depth > DEPTH_MAX {
-            return Err(Error::Occupied(format!(
-                "{} is nested too deep",
-                self.label
-            )));
+            return Err(Error::Occupied(format!("{} is nested too deep", self.label)));
         }
         if self.device()? != device {
             let text = format!("another volume is mounted at {}", self.label);
@@ -323,9 +324,7 @@ impl Folder {
     /// Makes the names in the directory last over a power cut, where the file system can.
     pub fn sync(&self) -> Result<()> {
         match fsync(&self.fd) {
-            Ok(()) | Err(Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EROFS) => {
-                Ok(())
-            }
+            Ok(()) | Err(Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EROFS) => Ok(()),
             Err(errno) => Err(Error::io(format!("sync {}", self.label), errno)),
         }
     }

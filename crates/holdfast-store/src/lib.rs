@@ -30,7 +30,7 @@ pub use folder::{Folder, Kind};
 pub use lock::Lock;
 pub use path::{BackupPath, META_DIR, valid_uid};
 pub use purge::{Outcome, PurgeEntry, purge};
-pub use repository::{Found, Repository, Sealed};
+pub use repository::{Found, Repository, Sealed, new_repository_id};
 pub use seal::{FORMAT_VERSION, FileEntry, LinkEntry, RelPath, SEAL_FILE, Seal};
 pub use tomb::TOMB_KEPT;
 pub use tree::{Contents, Scan, scan, verify};

@@ -26,11 +26,7 @@ impl Lock {
     ///
     /// # Errors
     /// [`Error::Busy`] if another live process still holds it.
-    pub(crate) fn exclusive(
-        desk: &Folder,
-        wait: Duration,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<Self> {
+    pub(crate) fn exclusive(desk: &Folder, wait: Duration, stop: &dyn Fn() -> bool) -> Result<Self> {
         let name = OsStr::new(LOCK_FILE);
         loop {
             let file = desk.open_or_create(name)?;
@@ -46,11 +42,8 @@ impl Lock {
         let Some(held) = &self.held else {
             return Ok(true);
         };
-        let mine = fstat(&**held)
-            .map_err(|errno| Error::io(format!("look at the lock in {}", desk.label()), errno))?;
-        Ok(desk
-            .stat(name)?
-            .is_some_and(|there| there.st_ino == mine.st_ino))
+        let mine = fstat(&**held).map_err(|errno| Error::io(format!("look at the lock in {}", desk.label()), errno))?;
+        Ok(desk.stat(name)?.is_some_and(|there| there.st_ino == mine.st_ino))
     }
 
     /// Takes the lock for reading; a purge refuses the directory meanwhile. Where it has no lock file, there is
@@ -58,23 +51,11 @@ impl Lock {
     pub(crate) fn shared(desk: &Folder) -> Result<Self> {
         match desk.open_file(LOCK_FILE)? {
             None => Ok(Self { held: None }),
-            Some(file) => Self::take(
-                desk,
-                file,
-                FlockArg::LockSharedNonblock,
-                Duration::ZERO,
-                &|| false,
-            ),
+            Some(file) => Self::take(desk, file, FlockArg::LockSharedNonblock, Duration::ZERO, &|| false),
         }
     }
 
-    fn take(
-        desk: &Folder,
-        mut file: File,
-        how: FlockArg,
-        wait: Duration,
-        stop: &dyn Fn() -> bool,
-    ) -> Result<Self> {
+    fn take(desk: &Folder, mut file: File, how: FlockArg, wait: Duration, stop: &dyn Fn() -> bool) -> Result<Self> {
         let began = Instant::now();
         loop {
             match Flock::lock(file, how) {

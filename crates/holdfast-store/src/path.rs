@@ -72,11 +72,7 @@ impl fmt::Display for BackupPath {
 
 /// Whether a uid can be a file name of ours: letters, digits and `-` only.
 pub fn valid_uid(uid: &str) -> bool {
-    !uid.is_empty()
-        && uid.len() <= UID_MAX
-        && uid
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    !uid.is_empty() && uid.len() <= UID_MAX && uid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 #[cfg(test)]

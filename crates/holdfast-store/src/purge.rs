@@ -60,10 +60,7 @@ fn try_purge(repository: &Repository, entry: &PurgeEntry, now: Timestamp) -> Res
         && !entry.name.is_empty()
         && path.name() != entry.name
     {
-        let text = format!(
-            "`{path}` does not end with the backup's name `{}`",
-            entry.name
-        );
+        let text = format!("`{path}` does not end with the backup's name `{}`", entry.name);
         return Err(Error::Occupied(text));
     }
     tomb::write(repository.root(), &entry.uid, &entry.name, &entry.path, now)?;

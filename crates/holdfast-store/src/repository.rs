@@ -5,12 +5,15 @@ use crate::folder::{Folder, Kind};
 use crate::lock::Lock;
 use crate::path::{BackupPath, META_DIR, valid_uid};
 use crate::seal::{FORMAT_VERSION, SEAL_FILE, Seal, known_version, newer};
-use crate::{Error, Result, tomb};
+use crate::{Error, Result, to_hex, tomb};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 const MARKER_FILE: &str = "repository.json";
+const ID_BYTES: usize = 16;
 const MARKER_MAX: u64 = 16 * 1024;
 /// How far a volume without a marker is searched for backups before it is taken as one without.
 const SEARCH_DEPTH: usize = 8;
@@ -27,6 +30,15 @@ struct Marker {
 pub struct Repository {
     root: Folder,
     id: String,
+}
+
+/// An identity for a new repository: 128 random bits in hex.
+pub fn new_repository_id() -> Result<String> {
+    let mut bytes = [0; ID_BYTES];
+    File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .map_err(|source| Error::io("read random numbers", source))?;
+    Ok(to_hex(&bytes))
 }
 
 /// What the repository holds of a backup.
@@ -85,8 +97,8 @@ impl Repository {
                 v: FORMAT_VERSION,
                 id: new_id.to_owned(),
             };
-            let mut bytes = serde_json::to_vec(&marker)
-                .map_err(|error| Error::io("write marker", std::io::Error::other(error)))?;
+            let mut bytes =
+                serde_json::to_vec(&marker).map_err(|error| Error::io("write marker", std::io::Error::other(error)))?;
             bytes.push(b'\n');
             let meta = repository.root.make_dir(META_DIR)?;
             meta.write_new(MARKER_FILE, &bytes)?;

@@ -28,12 +28,8 @@ impl RelPath {
     /// Parses a relative path without empty parts, `.`, `..` or NUL.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Option<Self> {
         let bytes = bytes.into();
-        let part_ok =
-            |part: &[u8]| !part.is_empty() && part != b"." && part != b".." && !part.contains(&0);
-        bytes
-            .split(|byte| *byte == b'/')
-            .all(part_ok)
-            .then_some(Self(bytes))
+        let part_ok = |part: &[u8]| !part.is_empty() && part != b"." && part != b".." && !part.contains(&0);
+        bytes.split(|byte| *byte == b'/').all(part_ok).then_some(Self(bytes))
     }
 
     pub(crate) fn join(&self, name: &[u8]) -> Self {
@@ -199,8 +195,7 @@ impl Seal {
         if line != format!("{DIGEST_PREFIX}{digest}\n").as_bytes() {
             return Err(invalid("its last line is not its own digest"));
         }
-        let seal: Self =
-            serde_json::from_slice(document).map_err(|error| invalid(&error.to_string()))?;
+        let seal: Self = serde_json::from_slice(document).map_err(|error| invalid(&error.to_string()))?;
         let bytes = seal.files.iter().map(|file| u128::from(file.size)).sum();
         if u128::from(seal.bytes) != bytes || seal.checksum != checksum_of(&seal.files) {
             return Err(invalid("its sums are not those of its files"));
@@ -223,11 +218,7 @@ impl Seal {
 
 /// The checksum of these files.
 pub(crate) fn checksum_of(files: &[FileEntry]) -> String {
-    checksum(
-        files
-            .iter()
-            .map(|file| (&file.sha256, file.path.as_bytes())),
-    )
+    checksum(files.iter().map(|file| (&file.sha256, file.path.as_bytes())))
 }
 
 /// The `v` of a JSON document of ours, whatever else is in it.
@@ -286,9 +277,7 @@ mod raw_bytes {
         Bytes::of(bytes).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<u8>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         Bytes::deserialize(deserializer)?
             .into_vec()
             .ok_or_else(|| D::Error::custom("not hex"))

@@ -37,13 +37,7 @@ pub(crate) fn exists(root: &Folder, uid: &str) -> Result<bool> {
 }
 
 /// Writes the tomb of a backup; one that is there keeps its time.
-pub(crate) fn write(
-    root: &Folder,
-    uid: &str,
-    name: &str,
-    path: &str,
-    now: Timestamp,
-) -> Result<()> {
+pub(crate) fn write(root: &Folder, uid: &str, name: &str, path: &str, now: Timestamp) -> Result<()> {
     let tomb = Tomb {
         v: crate::FORMAT_VERSION,
         uid: uid.to_owned(),
@@ -51,11 +45,8 @@ pub(crate) fn write(
         path: path.to_owned(),
         time: now.to_string(),
     };
-    let bytes = serde_json::to_vec(&tomb)
-        .map_err(|error| Error::io("write tomb", std::io::Error::other(error)))?;
-    root.make_dir(META_DIR)?
-        .make_dir(TOMBS)?
-        .write_new(uid, &bytes)?;
+    let bytes = serde_json::to_vec(&tomb).map_err(|error| Error::io("write tomb", std::io::Error::other(error)))?;
+    root.make_dir(META_DIR)?.make_dir(TOMBS)?.write_new(uid, &bytes)?;
     Ok(())
 }
 

@@ -73,8 +73,7 @@ pub fn scan(dir: &Folder, how: &Scan<'_>) -> Result<Contents> {
 /// # Errors
 /// [`Error::Digest`] naming the first file that differs.
 pub fn verify(dir: &Folder, seal: &Seal, digests: bool, how: &Scan<'_>) -> Result<()> {
-    let sealed: BTreeMap<&RelPath, &FileEntry> =
-        seal.files.iter().map(|file| (&file.path, file)).collect();
+    let sealed: BTreeMap<&RelPath, &FileEntry> = seal.files.iter().map(|file| (&file.path, file)).collect();
     compare_names(dir, seal, &sealed, how)?;
     if !digests {
         return Ok(());
@@ -92,12 +91,7 @@ pub fn verify(dir: &Folder, seal: &Seal, digests: bool, how: &Scan<'_>) -> Resul
     })
 }
 
-fn compare_names(
-    dir: &Folder,
-    seal: &Seal,
-    sealed: &BTreeMap<&RelPath, &FileEntry>,
-    how: &Scan<'_>,
-) -> Result<()> {
+fn compare_names(dir: &Folder, seal: &Seal, sealed: &BTreeMap<&RelPath, &FileEntry>, how: &Scan<'_>) -> Result<()> {
     let mut files = 0;
     let mut links = Vec::new();
     walk(dir, how, &mut |folder, name, path, kind| {
@@ -124,11 +118,7 @@ fn compare_names(
         ));
     }
     if files != sealed.len() {
-        let text = format!(
-            "{} of {} files are missing",
-            sealed.len() - files,
-            sealed.len()
-        );
+        let text = format!("{} of {} files are missing", sealed.len() - files, sealed.len());
         return Err(Error::Digest(text));
     }
     Ok(())
@@ -157,10 +147,7 @@ fn walk_below(
     depth: usize,
 ) -> Result<()> {
     if depth > DEPTH_MAX {
-        let text = format!(
-            "{} is nested deeper than {DEPTH_MAX} directories",
-            folder.label()
-        );
+        let text = format!("{} is nested deeper than {DEPTH_MAX} directories", folder.label());
         return Err(Error::Digest(text));
     }
     for name in folder.names()? {
@@ -187,13 +174,7 @@ fn walk_below(
     if how.sync { folder.sync() } else { Ok(()) }
 }
 
-fn hash_file(
-    folder: &Folder,
-    name: &OsStr,
-    path: RelPath,
-    how: &Scan<'_>,
-    buffer: &mut [u8],
-) -> Result<FileEntry> {
+fn hash_file(folder: &Folder, name: &OsStr, path: RelPath, how: &Scan<'_>, buffer: &mut [u8]) -> Result<FileEntry> {
     let fail = |verb: &str, source| Error::io(format!("{verb} backup file `{path}`"), source);
     let file = folder
         .open_file(name)?

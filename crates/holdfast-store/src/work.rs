@@ -119,12 +119,7 @@ fn refuse_nested(path: &BackupPath, folder: &Folder, below: &Folder, part: &str)
 }
 
 /// Whether the claimant may have the directory; its own seal if the run is done already.
-fn admit(
-    path: &BackupPath,
-    parent: &Folder,
-    desk: &Folder,
-    claimant: &Claimant,
-) -> Result<Option<Box<Seal>>> {
+fn admit(path: &BackupPath, parent: &Folder, desk: &Folder, claimant: &Claimant) -> Result<Option<Box<Seal>>> {
     let occupied = |why: String| Err(Error::Occupied(format!("`{path}` in the repository {why}")));
     let claim = Claim::read(desk)?;
     if let Some(claim) = &claim {
@@ -164,6 +159,11 @@ impl Work {
         self.parent.open_dir(&self.name)
     }
 
+    /// The backup's directory, made again if the tool left none.
+    pub fn make_folder(&self) -> Result<Folder> {
+        self.parent.make_dir(&self.name)
+    }
+
     /// The directory beside it: claim and log.
     pub fn desk(&self) -> &Folder {
         &self.desk
@@ -191,9 +191,9 @@ impl Work {
 
     /// Seals the directory: writes the seal aside, looks at the claim once more, puts it in place.
     pub fn seal(&self, seal: &Seal) -> Result<()> {
-        let dir = self.folder()?.ok_or_else(|| {
-            Error::Occupied("the backup's directory is gone; nothing was sealed".to_owned())
-        })?;
+        let dir = self
+            .folder()?
+            .ok_or_else(|| Error::Occupied("the backup's directory is gone; nothing was sealed".to_owned()))?;
         let file = self.desk.create_file(SEAL_ASIDE)?;
         seal.write_synced(&file, SEAL_FILE)?;
         self.still_ours()?;

@@ -1,14 +1,10 @@
 //! What holds for every repository: digests do not depend on order, seals come back as they went and show any
 //! flipped byte, and no input path leads outside.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use holdfast_store::{
-    BackupPath, Claimant, FileEntry, Outcome, PurgeEntry, RelPath, Repository, Scan, Seal,
-    checksum, purge, scan, verify,
+    BackupPath, Claimant, FileEntry, Outcome, PurgeEntry, RelPath, Repository, Scan, Seal, checksum, purge, scan,
+    verify,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -17,27 +13,18 @@ use std::path::Path;
 use std::time::Duration;
 
 fn entry() -> impl Strategy<Value = FileEntry> {
-    let path = prop::collection::vec("[^/\0]{1,8}", 1..4)
-        .prop_filter_map("a path", |parts| RelPath::new(parts.join("/")));
+    let path =
+        prop::collection::vec("[^/\0]{1,8}", 1..4).prop_filter_map("a path", |parts| RelPath::new(parts.join("/")));
     let raw = prop::collection::vec(1u8.., 1..9).prop_filter_map("a path", RelPath::new);
-    (
-        prop_oneof![4 => path, 1 => raw],
-        any::<u32>(),
-        any::<[u8; 32]>(),
-    )
-        .prop_map(|(path, size, sha256)| FileEntry {
-            path,
-            size: size.into(),
-            sha256,
-        })
+    (prop_oneof![4 => path, 1 => raw], any::<u32>(), any::<[u8; 32]>()).prop_map(|(path, size, sha256)| FileEntry {
+        path,
+        size: size.into(),
+        sha256,
+    })
 }
 
 fn sum_of(files: &[FileEntry]) -> String {
-    checksum(
-        files
-            .iter()
-            .map(|file| (&file.sha256, file.path.as_bytes())),
-    )
+    checksum(files.iter().map(|file| (&file.sha256, file.path.as_bytes())))
 }
 
 fn seal_of(files: Vec<FileEntry>) -> Seal {
@@ -149,14 +136,7 @@ fn tree(home: &Path) -> Vec<String> {
     fn walk(home: &Path, dir: &Path, into: &mut Vec<String>) {
         for entry in fs::read_dir(dir).unwrap() {
             let entry = entry.unwrap();
-            into.push(
-                entry
-                    .path()
-                    .strip_prefix(home)
-                    .unwrap()
-                    .display()
-                    .to_string(),
-            );
+            into.push(entry.path().strip_prefix(home).unwrap().display().to_string());
             if entry.file_type().unwrap().is_dir() {
                 walk(home, &entry.path(), into);
             }

@@ -1,9 +1,5 @@
 //! What a purge removes, and what it leaves.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -82,10 +78,7 @@ fn a_purge_follows_no_link_and_crosses_no_name() {
     ));
     let mut entry = purge_entry("u-1", "/ns/b0");
     entry.name = "other".into();
-    assert!(matches!(
-        purge(&repository, &entry, NOW),
-        Outcome::Refused(_)
-    ));
+    assert!(matches!(purge(&repository, &entry, NOW), Outcome::Refused(_)));
     assert!(outside.path().join("b1/kept").exists());
 }
 

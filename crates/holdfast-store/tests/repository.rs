@@ -1,9 +1,5 @@
 //! A repository from the first claim to the seal, with everything that may be in the way.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -21,13 +17,8 @@ fn a_run_is_claimed_sealed_and_reported_again() {
         Claimed::Sealed(_)
     ));
     let path = BackupPath::parse("/ns/p/b1").unwrap();
-    assert!(
-        matches!(repository.find(&path, "u-1").unwrap(), Found::Sealed(found) if found.seal.bytes == 4)
-    );
-    assert!(matches!(
-        repository.find(&path, "u-2"),
-        Err(Error::Occupied(_))
-    ));
+    assert!(matches!(repository.find(&path, "u-1").unwrap(), Found::Sealed(found) if found.seal.bytes == 4));
+    assert!(matches!(repository.find(&path, "u-2"), Err(Error::Occupied(_))));
 }
 
 #[test]
@@ -59,10 +50,7 @@ fn a_later_run_replaces_the_seal_and_keeps_the_files() {
     let found = repository.find(&BackupPath::parse("/ns/b1").unwrap(), "u-1");
     drop(work);
     assert!(found.is_err(), "busy while the run holds it");
-    match repository
-        .find(&BackupPath::parse("/ns/b1").unwrap(), "u-1")
-        .unwrap()
-    {
+    match repository.find(&BackupPath::parse("/ns/b1").unwrap(), "u-1").unwrap() {
         Found::Sealed(found) => assert_eq!((found.seal.run, found.seal.files.len()), (2, 2)),
         other => panic!("{other:?}"),
     }
@@ -112,10 +100,7 @@ fn a_stolen_claim_is_not_sealed() {
     let file = place.at("ns/.holdfast/b1/claim.json");
     let text = fs::read_to_string(&file).unwrap().replace("pod-1", "pod-2");
     fs::write(&file, text).unwrap();
-    assert!(matches!(
-        seal(&work, &who, "/ns/b1"),
-        Err(Error::Occupied(_))
-    ));
+    assert!(matches!(seal(&work, &who, "/ns/b1"), Err(Error::Occupied(_))));
     assert!(!place.at("ns/b1").join(SEAL_FILE).exists());
 }
 
@@ -124,9 +109,7 @@ fn identity_is_given_once_and_missed_when_lost() {
     let place = Place::new();
     assert_eq!(place.repository().id(), "repo-1");
     assert_eq!(
-        Repository::open_or_create(&place.root, "", "repo-2")
-            .unwrap()
-            .id(),
+        Repository::open_or_create(&place.root, "", "repo-2").unwrap().id(),
         "repo-1"
     );
     assert!(matches!(
@@ -163,10 +146,7 @@ fn newer_formats_are_refused() {
         Outcome::Refused(Error::Newer { .. })
     ));
     fs::write(&file, text.replacen("u-1", "u-2", 1)).unwrap();
-    assert!(matches!(
-        repository.find(&path, "u-1"),
-        Err(Error::SealInvalid(_))
-    ));
+    assert!(matches!(repository.find(&path, "u-1"), Err(Error::SealInvalid(_))));
     fs::write(place.at(".holdfast/repository.json"), "{\"v\":7}").unwrap();
     assert!(matches!(
         Repository::open(&place.root, ""),

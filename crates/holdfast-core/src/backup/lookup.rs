@@ -50,6 +50,7 @@ pub(super) fn parts(observed: &Observed) -> Result<Parts<'_>, Problem> {
         })
     })?;
     let tool = tool(observed, section)?;
+    logs(tool, policy)?;
     let (repo, claim) = repository(observed, section)?;
     let target = target(observed)?;
     let node = target
@@ -136,6 +137,33 @@ fn tool<'a>(observed: &'a Observed, section: &CommonBackupPolicy) -> Result<&'a 
         return Err(Problem::Fail(Reason::InvalidPolicy, text));
     }
     Ok(tool)
+}
+
+/// A tool that cannot be restored without logs needs these to be backed up too.
+fn logs(tool: &BackupTool, policy: &BackupPolicy) -> Result<(), Problem> {
+    let relies = tool
+        .spec
+        .physical
+        .as_ref()
+        .and_then(|physical| physical.rely_on_logfile);
+    if relies != Some(true) {
+        return Ok(());
+    }
+    let name = tool.name_any();
+    let schedule = policy
+        .spec
+        .schedule
+        .as_ref()
+        .and_then(|schedule| schedule.logfile.as_ref());
+    Err(if schedule.is_some_and(|schedule| schedule.enable) {
+        let text = format!("backupTool {name} relies on log backups, which are not supported by this version");
+        Problem::Fail(Reason::Unsupported, text)
+    } else {
+        let text = format!(
+            "BackupTool \"{name}\" of the backup relies on logfile. Please enable the logfile scheduling firstly"
+        );
+        Problem::Fail(Reason::LogfileScheduleDisabled, text)
+    })
 }
 
 fn repository<'a>(

@@ -24,9 +24,9 @@ const FRESH: SignedDuration = SignedDuration::from_secs(5);
 /// How long a cache of pods may lag behind one of Jobs.
 const LAG: SignedDuration = SignedDuration::from_secs(3);
 /// How long a Job may be without any pod before that is worth a word.
-const PODLESS: SignedDuration = SignedDuration::from_secs(8);
-/// How often something is looked at that time alone can change.
-pub(super) const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+const PODLESS: SignedDuration = SignedDuration::from_secs(6);
+/// How often something is looked at that time alone can change: what is wrong shows within ten seconds.
+pub(super) const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(3);
 
 /// Decides about a Backup that is in progress.
 pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
@@ -202,7 +202,7 @@ fn failed_attempt(observed: &Observed, plan: &BackupPlan, failures: &[Failure], 
     let backup = &*observed.backup;
     let attempts = plan.backoff_limit.saturating_add(1);
     let text = format!("attempt {} of {attempts} failed: {}", failures.len(), last.message);
-    if status::holds(backup, RECONCILING).is_some_and(|told| told.message == text) {
+    if status::holds(backup, RECONCILING).is_some_and(|told| told.message == status::message(last.reason, &text)) {
         return None;
     }
     let mut status = status::draft(backup);

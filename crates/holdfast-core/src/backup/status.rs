@@ -37,9 +37,26 @@ pub(super) fn holds<'a>(backup: &'a Backup, kind: &str) -> Option<&'a Condition>
         .find(|condition| condition.type_ == kind && condition.status == "True")
 }
 
+/// The message of a condition: what happened, and what to do about it where anything can be done.
+pub(super) fn message(reason: Reason, text: &str) -> String {
+    match reason {
+        Reason::InProgress | Reason::JobRunning | Reason::Verifying | Reason::Completed => text.to_owned(),
+        _ => format!("{text}: {}", reason.hint()),
+    }
+}
+
+/// What happened, from a message.
+pub(super) fn text<'a>(reason: Reason, message: &'a str) -> &'a str {
+    message
+        .strip_suffix(reason.hint())
+        .and_then(|text| text.strip_suffix(": "))
+        .unwrap_or(message)
+}
+
 /// Says what is being done or waited for.
-pub(super) fn say(status: &mut BackupStatus, backup: &Backup, reason: Reason, message: &str, now: Timestamp) {
+pub(super) fn say(status: &mut BackupStatus, backup: &Backup, reason: Reason, text: &str, now: Timestamp) {
     let generation = backup.metadata.generation.unwrap_or_default();
+    let message = &message(reason, text);
     let conditions = &mut status.conditions;
     condition::set(conditions, READY, false, reason, message, generation, now);
     condition::set(conditions, RECONCILING, true, reason, message, generation, now);
@@ -52,7 +69,7 @@ pub(super) fn say(status: &mut BackupStatus, backup: &Backup, reason: Reason, me
 pub(super) fn waiting(
     backup: &Backup,
     reason: Reason,
-    message: &str,
+    text: &str,
     wait: jiff::SignedDuration,
     now: Timestamp,
 ) -> Decision {
@@ -62,14 +79,15 @@ pub(super) fn waiting(
     }
     let mut status = draft(backup);
     status.phase = Some(phase(backup));
-    say(&mut status, backup, reason, message, now);
+    say(&mut status, backup, reason, text, now);
     Decision::write(Write::Status(Box::new(status)))
 }
 
 /// Says that the run is to be stopped, and why, before anything is done about it: the next pass, whoever makes it,
 /// goes on from there.
-pub(super) fn stopping(backup: &Backup, reason: Reason, message: &str, now: Timestamp) -> Decision {
+pub(super) fn stopping(backup: &Backup, reason: Reason, text: &str, now: Timestamp) -> Decision {
     let generation = backup.metadata.generation.unwrap_or_default();
+    let message = &message(reason, text);
     let mut status = draft(backup);
     condition::set(&mut status.conditions, READY, false, reason, message, generation, now);
     condition::set(&mut status.conditions, STALLED, true, reason, message, generation, now);
@@ -83,10 +101,11 @@ pub(super) fn failed(backup: &Backup, reason: Reason, text: &str, ttl: Option<&s
     let from = phase(backup);
     end(&mut status, BackupPhase::Failed, ttl, now);
     status.failure_reason = Some(text.to_owned());
+    let message = &message(reason, text);
     let conditions = &mut status.conditions;
-    condition::set(conditions, READY, false, reason, text, generation, now);
-    condition::set(conditions, STALLED, true, reason, text, generation, now);
-    condition::set(conditions, RECONCILING, false, reason, text, generation, now);
+    condition::set(conditions, READY, false, reason, message, generation, now);
+    condition::set(conditions, STALLED, true, reason, message, generation, now);
+    condition::set(conditions, RECONCILING, false, reason, message, generation, now);
     let notice = Notice {
         verb: "failed",
         transition: if from == BackupPhase::InProgress {

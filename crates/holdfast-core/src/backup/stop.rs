@@ -32,7 +32,7 @@ pub(super) fn stop_reason(
     }
     if let Some(condition) = status::holds(backup, STALLED) {
         let reason = Reason::parse(&condition.reason).unwrap_or(Reason::BackupJobFailed);
-        return Some((reason, condition.message.clone()));
+        return Some((reason, status::text(reason, &condition.message).to_owned()));
     }
     if matches!(state, Some(JobState::Failed { .. })) {
         return None;

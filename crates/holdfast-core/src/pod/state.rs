@@ -7,7 +7,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition};
 
 /// How long kubelet may take over volumes and network before that is worth a word.
-const SETTLING: SignedDuration = SignedDuration::from_secs(8);
+const SETTLING: SignedDuration = SignedDuration::from_secs(6);
 /// Longest message taken over from a cluster.
 const MESSAGE_MAX: usize = 1024;
 
@@ -108,7 +108,7 @@ fn unscheduled(pod: &Pod, now: Timestamp) -> Option<Trouble> {
         let created = pod.metadata.creation_timestamp.as_ref()?.0;
         return (now.duration_since(created) >= SETTLING).then(|| Trouble {
             reason: Reason::PodPending,
-            message: format!("pod `{name}` has not been looked at by the scheduler"),
+            message: format!("pod `{name}` has no node yet: the scheduler has not decided, or a volume is being made"),
         });
     };
     if scheduled.status != "False" {

@@ -1,5 +1,6 @@
 //! A namespace with a database, a repository and an executor that works for it.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use holdfast_api::names::{
 };
 use holdfast_api::{Backup, BackupPhase, BackupRepo, BackupTool};
 use holdfast_executor::Args;
+use holdfast_runtime::metrics::Registry;
 use holdfast_runtime::{CancellationToken, Service, clock};
 use holdfast_testkit::{ApiServer, eventually, sample};
 use jiff::SignedDuration;
@@ -31,6 +33,7 @@ const NODE: &str = "node-a";
 /// A running executor. It has a thread and a runtime of its own: tests come and go.
 pub(crate) struct Executor {
     stop: CancellationToken,
+    metrics: Registry,
 }
 
 impl Executor {
@@ -55,15 +58,41 @@ impl Executor {
             runtime.expect("a runtime").block_on(async move {
                 let config = server.config().await.expect("a kubeconfig");
                 let service = Service::start_with("executor", &args.common, config).expect("a service");
-                send.send(service.shutdown.clone()).expect("a listener");
+                send.send((service.shutdown.clone(), service.metrics.clone()))
+                    .expect("a listener");
                 holdfast_executor::run(service, args)
                     .await
                     .expect("an executor that runs");
             });
         });
-        Self {
-            stop: receive.recv().expect("an executor that starts"),
+        let (stop, metrics) = receive.recv().expect("an executor that starts");
+        Self { stop, metrics }
+    }
+
+    /// How many requests it has made so far, by verb and resource; watches left out.
+    pub(crate) fn requests(&self) -> BTreeMap<String, u64> {
+        let families = self.metrics.gather();
+        let family = families
+            .iter()
+            .find(|family| family.name() == "holdfast_executor_api_requests_total");
+        let mut requests = BTreeMap::new();
+        for metric in family.map(|family| family.get_metric()).unwrap_or_default() {
+            let label = |name: &str| {
+                let labels = metric.get_label();
+                labels
+                    .iter()
+                    .find(|label| label.name() == name)
+                    .map(|label| label.value().to_owned())
+            };
+            let (verb, resource) = (label("verb").unwrap_or_default(), label("resource").unwrap_or_default());
+            if verb != "watch" && verb != "list" {
+                // Counts are whole numbers.
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+                let count = metric.get_counter().value() as u64;
+                *requests.entry(format!("{verb} {resource}")).or_default() += count;
+            }
         }
+        requests
     }
 
     /// Stops it where it stands: what is in flight is abandoned with its runtime.

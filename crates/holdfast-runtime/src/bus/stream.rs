@@ -10,11 +10,11 @@ use async_nats::jetstream::{
 use super::{Link, STREAM, SUBJECTS};
 
 /// News older than this is of no use: every service looks at its objects itself far more often.
-const KEPT: Duration = Duration::from_secs(24 * 3600);
+const KEPT: Duration = Duration::from_hours(24);
 const BYTES: i64 = 64 << 20;
 const MESSAGE_BYTES: i32 = 64 << 10;
 /// How long the server remembers an identity.
-const DUPLICATES: Duration = Duration::from_secs(120);
+const DUPLICATES: Duration = Duration::from_mins(2);
 
 /// The stream as this version wants it.
 fn wanted() -> Config {

@@ -18,7 +18,7 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// News not acknowledged after this comes again.
 const ACK: Duration = Duration::from_secs(30);
 /// A consumer that nobody uses for this long is forgotten by the server.
-const FORGOTTEN: Duration = Duration::from_secs(7 * 24 * 3600);
+const FORGOTTEN: Duration = Duration::from_hours(7 * 24);
 
 pub(super) struct Waker {
     pub(super) link: Link,

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use holdfast_api::crds::PART_OF;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
@@ -130,12 +131,11 @@ impl Elector {
             failed => {
                 // What the request did is unknown: the next pass reads first. Leadership ends by itself.
                 self.held = None;
-                match failed {
-                    Ok(Err(error)) => {
-                        tracing::warn!(lease = self.place.lease, %error, "cannot take or renew the lease")
-                    }
-                    _ => tracing::warn!(lease = self.place.lease, "no answer to taking or renewing the lease"),
-                }
+                let why = match failed {
+                    Ok(Err(error)) => error.to_string(),
+                    _ => "no answer".to_owned(),
+                };
+                tracing::warn!(lease = self.place.lease, why, "cannot take or renew the lease");
                 if self.tenure.leads() {
                     AGAIN.min(self.tenure.left())
                 } else {
@@ -194,7 +194,7 @@ impl Elector {
             spec.lease_duration_seconds
                 .map_or(0, |seconds| seconds.max(0).unsigned_abs().into()),
         );
-        let duration = theirs.max(self.terms.duration).min(Duration::from_secs(600));
+        let duration = theirs.max(self.terms.duration).min(Duration::from_mins(10));
         since.saturating_add(duration).saturating_sub(now)
     }
 
@@ -204,7 +204,7 @@ impl Elector {
             ..Lease::default()
         };
         lease.metadata.name = Some(self.place.lease.clone());
-        lease.metadata.labels = Some([("app.kubernetes.io/part-of".to_owned(), "holdfast".to_owned())].into());
+        lease.metadata.labels = Some([(PART_OF.0.to_owned(), PART_OF.1.to_owned())].into());
         match api
             .create(&PostParams::default(), &lease)
             .await
@@ -254,9 +254,8 @@ impl Elector {
     }
 
     fn seconds(&self) -> i32 {
-        i32::try_from(self.terms.duration.as_secs_f64().ceil() as i64)
-            .unwrap_or(i32::MAX)
-            .max(1)
+        let whole = self.terms.duration + Duration::from_nanos(999_999_999);
+        i32::try_from(whole.as_secs()).unwrap_or(i32::MAX).max(1)
     }
 
     async fn release(&mut self, api: &Api<Lease>) {

@@ -3,7 +3,7 @@
 mod work;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -39,7 +39,7 @@ struct State {
     waiting: HashSet<Key>,
     /// Being run; true if the key was pushed meanwhile.
     running: HashMap<Key, bool>,
-    delayed: BTreeMap<(Instant, Key), ()>,
+    delayed: BTreeSet<(Instant, Key)>,
     due: HashMap<Key, Instant>,
     retries: HashMap<Key, ExponentialBackoff>,
 }
@@ -90,7 +90,7 @@ impl Queue {
                 if let Some((key, since)) = state.take_ready() {
                     return (key, now.saturating_duration_since(since));
                 }
-                state.delayed.keys().next().map(|(due, _)| *due)
+                state.delayed.first().map(|(due, _)| *due)
             };
             match next_due {
                 Some(due) => tokio::select! {
@@ -154,15 +154,14 @@ impl State {
             None => {}
         }
         self.due.insert(key.clone(), due);
-        self.delayed.insert((due, key), ());
+        self.delayed.insert((due, key));
     }
 
     fn promote(&mut self, now: Instant) {
-        while let Some(entry) = self.delayed.first_entry() {
-            if entry.key().0 > now {
+        while self.delayed.first().is_some_and(|(due, _)| *due <= now) {
+            let Some((_, key)) = self.delayed.pop_first() else {
                 break;
-            }
-            let ((_, key), ()) = entry.remove_entry();
+            };
             self.due.remove(&key);
             self.make_ready(key);
         }
@@ -181,7 +180,7 @@ impl State {
     fn back_off(&mut self, key: &Key, kind: Retry) -> Duration {
         let (least, most) = match kind {
             Retry::Conflict => (Duration::from_millis(200), Duration::from_secs(5)),
-            Retry::Transient | Retry::Never => (Duration::from_millis(500), Duration::from_secs(60)),
+            Retry::Transient | Retry::Never => (Duration::from_millis(500), Duration::from_mins(1)),
         };
         let retry = self.retries.entry(key.clone()).or_insert_with(|| {
             ExponentialBuilder::new()

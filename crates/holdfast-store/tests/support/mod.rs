@@ -1,14 +1,13 @@
 //! A repository in a temporary directory and the usual steps in it.
 #![allow(
     dead_code,
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::panic,
     reason = "each test file uses its part; a test that cannot set up its place fails"
 )]
 
-use holdfast_store::{
-    BackupPath, Claimant, Claimed, Error, PurgeEntry, Repository, Scan, Seal, Work, scan,
-};
+use holdfast_store::{BackupPath, Claimant, Claimed, Error, PurgeEntry, Repository, Scan, Seal, Work, scan};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::fs;
@@ -50,13 +49,7 @@ pub fn claimant(uid: &str, run: i32, pod: &str) -> Claimant {
 }
 
 pub fn claim(repository: &Repository, path: &str, who: &Claimant) -> Result<Claimed, Error> {
-    repository.claim(
-        &BackupPath::parse(path).unwrap(),
-        who,
-        NOW,
-        Duration::ZERO,
-        &|| false,
-    )
+    repository.claim(&BackupPath::parse(path).unwrap(), who, NOW, Duration::ZERO, &|| false)
 }
 
 pub fn work(repository: &Repository, path: &str, who: &Claimant) -> Box<Work> {
@@ -106,11 +99,6 @@ pub fn purge_entry(uid: &str, path: &str) -> PurgeEntry {
     PurgeEntry {
         uid: uid.into(),
         path: path.into(),
-        name: Path::new(path)
-            .file_name()
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .into(),
+        name: Path::new(path).file_name().unwrap().to_str().unwrap().into(),
     }
 }

@@ -155,7 +155,10 @@ fn a_first_failed_attempt_shows_at_once_and_once() {
     let decision = decide(&observed, at(5));
     assert_eq!(
         told(&decision),
-        ("ToolFailed".to_owned(), "attempt 1 of 4 failed: exit 1".to_owned())
+        (
+            "ToolFailed".to_owned(),
+            format!("attempt 1 of 4 failed: exit 1: {}", Reason::ToolFailed.hint())
+        )
     );
     take(&mut observed, written(&decision), at(5));
     waits(&decide(&observed, at(6)));
@@ -195,7 +198,11 @@ fn trouble_shows_and_ends_the_run_when_it_lasts() {
     observed.pods = Pods::default();
     asks(&decide(&observed, at(604)), Read::Pods);
     observed.pods.live = true;
-    assert_eq!(failed(&decide(&observed, at(604))).0, "ImagePull");
+    let (reason, text) = failed(&decide(&observed, at(604)));
+    assert_eq!(
+        (reason.as_str(), text.as_str()),
+        ("ImagePull", "container `b1`, image `tool:1`: ErrImagePull: not found")
+    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdfast_api::{BackupPhase, BackupType, DeployKind};
+use holdfast_api::{BackupPhase, BackupType, DeployKind, PhysicalConfig};
 use jiff::SignedDuration;
 
 use super::world::{asks, at, change, failed, planned, ready, started, take, told, waits, written, yaml};
@@ -107,6 +107,22 @@ fn what_this_version_cannot_do_fails_clearly() {
     let tool = Arc::make_mut(observed.tool.object.as_mut().expect("a tool"));
     tool.spec.deploy_kind = DeployKind::StatefulSet;
     assert_eq!(failed(&decide(&observed, at(1))).0, "Unsupported");
+}
+
+#[test]
+fn a_tool_that_relies_on_logs_asks_for_their_schedule() {
+    let mut observed = ready();
+    let tool = Arc::make_mut(observed.tool.object.as_mut().expect("a tool"));
+    tool.spec.physical = Some(PhysicalConfig {
+        rely_on_logfile: Some(true),
+        ..PhysicalConfig::default()
+    });
+    let (reason, text) = failed(&decide(&observed, at(1)));
+    assert_eq!(reason, "LogfileScheduleDisabled");
+    assert_eq!(
+        text,
+        "BackupTool \"tool\" of the backup relies on logfile. Please enable the logfile scheduling firstly"
+    );
 }
 
 #[test]

@@ -1,65 +1,28 @@
 //! Watches that keep a copy: one malformed object is left out and counted, and never stops a watch.
 
+mod guarded;
+mod key;
+
 use std::{
-    borrow::Cow,
     collections::{HashMap, HashSet},
     fmt::{self, Debug},
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use futures::StreamExt as _;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Resource,
-    core::{ApiResource, DeserializeGuard, DynamicResourceScope},
+    core::ApiResource,
     runtime::{WatchStreamExt as _, watcher},
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use guarded::Guarded;
+pub use key::Key;
+
 use crate::{Gate, Queue, Service, metrics::RuntimeMetrics};
-
-/// Namespace and name of an object; the namespace is empty for kinds without one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Key {
-    /// Namespace, or empty.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-}
-
-impl Key {
-    /// The key of these two.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
-    }
-
-    /// The key of an object.
-    pub fn of<K: Resource>(object: &K) -> Self {
-        Self::of_meta(object.meta())
-    }
-
-    fn of_meta(meta: &ObjectMeta) -> Self {
-        Self::new(
-            meta.namespace.clone().unwrap_or_default(),
-            meta.name.clone().unwrap_or_default(),
-        )
-    }
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.is_empty() {
-            f.write_str(&self.name)
-        } else {
-            write!(f, "{}/{}", self.namespace, self.name)
-        }
-    }
-}
 
 /// What a watch saw.
 #[derive(Debug)]
@@ -285,7 +248,7 @@ where
                 self.unreadable.remove(&key);
                 // Nobody reads them, and they are often larger than the rest.
                 object.meta_mut().managed_fields = None;
-                self.hold(key, Arc::new(object));
+                self.hold(key, &Arc::new(object));
             }
             Err(invalid) => {
                 let version = invalid.metadata.resource_version.clone();
@@ -304,7 +267,7 @@ where
         }
     }
 
-    fn hold(&self, key: Key, object: Arc<K>) {
+    fn hold(&self, key: Key, object: &Arc<K>) {
         let mut listeners = self.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         let before = {
             let mut objects = self.shared.objects.write().unwrap_or_else(PoisonError::into_inner);
@@ -312,7 +275,7 @@ where
         };
         let version = |object: &K| object.meta().resource_version.clone();
         // A list repeats what is known already.
-        if before.is_some_and(|before| version(&before).is_some() && version(&before) == version(&object)) {
+        if before.is_some_and(|before| version(&before).is_some() && version(&before) == version(object)) {
             return;
         }
         listeners.retain(|listener| listener.send(Change::Applied(object.clone())).is_ok());
@@ -351,45 +314,5 @@ where
             .watch_objects
             .with_label_values(&[&self.name])
             .set(held.into());
-    }
-}
-
-/// An object that may be unreadable, of a kind known at run time: the type system knows no way from `Api<K>` of any
-/// scope to one of guarded objects.
-#[derive(Clone, Debug)]
-struct Guarded<K>(DeserializeGuard<K>);
-
-impl<'de, K: Resource + Deserialize<'de>> Deserialize<'de> for Guarded<K> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        DeserializeGuard::deserialize(deserializer).map(Self)
-    }
-}
-
-impl<K: Resource> Resource for Guarded<K> {
-    type DynamicType = ApiResource;
-    type Scope = DynamicResourceScope;
-
-    fn kind(kind: &ApiResource) -> Cow<'_, str> {
-        kind.kind.as_str().into()
-    }
-
-    fn group(kind: &ApiResource) -> Cow<'_, str> {
-        kind.group.as_str().into()
-    }
-
-    fn version(kind: &ApiResource) -> Cow<'_, str> {
-        kind.version.as_str().into()
-    }
-
-    fn plural(kind: &ApiResource) -> Cow<'_, str> {
-        kind.plural.as_str().into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        self.0.meta()
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        self.0.meta_mut()
     }
 }

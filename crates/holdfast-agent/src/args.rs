@@ -1,0 +1,257 @@
+//! Command line and environment: the only place that reads either.
+
+use crate::failure::Failure;
+use clap::{Args, Parser, Subcommand};
+use holdfast_api::condition::Reason;
+use holdfast_store::{BackupPath, Claimant, PurgeEntry};
+use serde_json::Value;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const TERMINATION_LOG: &str = "/dev/termination-log";
+const REPOSITORY_ROOT: &str = "/backupdata";
+/// How long a pod that is being stopped may still hold its directory: the usual grace of 30 s and some.
+const LOCK_WAIT: Duration = Duration::from_mins(1);
+
+/// The only Holdfast process inside data pods.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast-agent", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Copy this binary to a file.
+    Install {
+        /// The file to write.
+        file: PathBuf,
+    },
+    /// Claim the directory, run the tool, hash and seal.
+    Run(Tool),
+    /// Tell again what was sealed.
+    Report,
+    /// Check the seal and every byte.
+    Verify,
+    /// Check the seal and run the tool over the target volumes.
+    Restore(Tool),
+    /// Remove backups.
+    Purge,
+}
+
+/// A tool's command line.
+#[derive(Args, Debug)]
+pub(crate) struct Tool {
+    /// The tool and its arguments.
+    #[arg(last = true, required = true)]
+    pub(crate) argv: Vec<OsString>,
+}
+
+/// What the agent is told by its environment.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    uid: String,
+    name: String,
+    run: i32,
+    pod_uid: String,
+    path: String,
+    /// `HOLDFAST_REPOSITORY_ROOT`: where the repository is mounted.
+    pub(crate) root: PathBuf,
+    /// `HOLDFAST_REPOSITORY_ID`: the identity it must have; empty for any.
+    pub(crate) repository_id: String,
+    /// `HOLDFAST_SPEC`: what the seal records.
+    pub(crate) spec: Value,
+    /// `HOLDFAST_ALLOW_EMPTY`: whether a backup may hold nothing.
+    pub(crate) allow_empty: bool,
+    digest: String,
+    /// `HOLDFAST_TARGETS`: mount paths of the volumes to restore to.
+    pub(crate) targets: Vec<PathBuf>,
+    /// `HOLDFAST_REPLACE`: whether they may hold data.
+    pub(crate) replace: bool,
+    /// `HOLDFAST_RESTORE_UID`: the restore that works here, for the mark on the volumes.
+    pub(crate) restore_uid: String,
+    purge: String,
+    /// `HOLDFAST_LOCK_WAIT_SECONDS`: how long another live pod is waited for.
+    pub(crate) lock_wait: Duration,
+    /// Whether `BACKUP_DIR` is set already.
+    pub(crate) has_backup_dir: bool,
+}
+
+impl Settings {
+    /// Reads the environment. What a subcommand needs is checked when it asks for it.
+    pub(crate) fn from(variable: &impl Fn(&str) -> Option<String>) -> Result<Self, Failure> {
+        let text = |name: &str| variable(name).unwrap_or_default();
+        let spec = text("HOLDFAST_SPEC");
+        let spec = match spec.as_str() {
+            "" => Value::Null,
+            spec => serde_json::from_str(spec).map_err(|error| bad("HOLDFAST_SPEC", &error.to_string()))?,
+        };
+        let run = text("HOLDFAST_RUN");
+        let wait = text("HOLDFAST_LOCK_WAIT_SECONDS");
+        Ok(Self {
+            uid: text("HOLDFAST_BACKUP_UID"),
+            name: text("HOLDFAST_BACKUP_NAME"),
+            run: number("HOLDFAST_RUN", &run, 1)?,
+            pod_uid: text("HOLDFAST_POD_UID"),
+            path: text("HOLDFAST_PATH"),
+            root: or(text("HOLDFAST_REPOSITORY_ROOT"), REPOSITORY_ROOT),
+            repository_id: text("HOLDFAST_REPOSITORY_ID"),
+            spec,
+            allow_empty: flag("HOLDFAST_ALLOW_EMPTY", &text("HOLDFAST_ALLOW_EMPTY"))?,
+            digest: text("HOLDFAST_DIGEST"),
+            targets: text("HOLDFAST_TARGETS")
+                .split(':')
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from)
+                .collect(),
+            replace: flag("HOLDFAST_REPLACE", &text("HOLDFAST_REPLACE"))?,
+            restore_uid: text("HOLDFAST_RESTORE_UID"),
+            purge: text("HOLDFAST_PURGE"),
+            lock_wait: Duration::from_secs(number("HOLDFAST_LOCK_WAIT_SECONDS", &wait, LOCK_WAIT.as_secs())?),
+            has_backup_dir: variable("BACKUP_DIR").is_some_and(|dir| !dir.is_empty()),
+        })
+    }
+
+    /// Where the result goes.
+    pub(crate) fn termination_log(variable: &impl Fn(&str) -> Option<String>) -> PathBuf {
+        or(
+            variable("HOLDFAST_TERMINATION_LOG").unwrap_or_default(),
+            TERMINATION_LOG,
+        )
+    }
+
+    /// Who claims.
+    pub(crate) fn claimant(&self) -> Result<Claimant, Failure> {
+        Ok(Claimant {
+            uid: self.uid()?.to_owned(),
+            name: needed("HOLDFAST_BACKUP_NAME", &self.name)?.to_owned(),
+            run: self.run,
+            pod_uid: needed("HOLDFAST_POD_UID", &self.pod_uid)?.to_owned(),
+        })
+    }
+
+    /// The Backup's uid.
+    pub(crate) fn uid(&self) -> Result<&str, Failure> {
+        needed("HOLDFAST_BACKUP_UID", &self.uid)
+    }
+
+    /// The Backup's name; may be empty.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The run.
+    pub(crate) fn run(&self) -> i32 {
+        self.run
+    }
+
+    /// The backup's place in the repository.
+    pub(crate) fn path(&self) -> Result<BackupPath, Failure> {
+        BackupPath::parse(needed("HOLDFAST_PATH", &self.path)?).map_err(Failure::from)
+    }
+
+    /// The checksum, in hex, that the backup must have.
+    pub(crate) fn digest(&self) -> Result<&str, Failure> {
+        let digest = needed("HOLDFAST_DIGEST", &self.digest)?;
+        Ok(digest.strip_prefix("sha256:").unwrap_or(digest))
+    }
+
+    /// What to purge.
+    pub(crate) fn purge(&self) -> Result<Vec<PurgeEntry>, Failure> {
+        let list = needed("HOLDFAST_PURGE", &self.purge)?;
+        serde_json::from_str(list).map_err(|error| bad("HOLDFAST_PURGE", &error.to_string()))
+    }
+}
+
+fn bad(name: &str, why: &str) -> Failure {
+    Failure::new(Reason::BadConfiguration, format!("{name}: {why}"))
+}
+
+fn needed<'a>(name: &str, value: &'a str) -> Result<&'a str, Failure> {
+    if value.is_empty() {
+        Err(bad(name, "is not set"))
+    } else {
+        Ok(value)
+    }
+}
+
+fn or(value: String, default: &str) -> PathBuf {
+    if value.is_empty() {
+        PathBuf::from(default)
+    } else {
+        PathBuf::from(value)
+    }
+}
+
+fn number<T: std::str::FromStr>(name: &str, value: &str, default: T) -> Result<T, Failure> {
+    match value {
+        "" => Ok(default),
+        text => text.parse().map_err(|_| bad(name, "is not a number")),
+    }
+}
+
+fn flag(name: &str, value: &str) -> Result<bool, Failure> {
+    match value {
+        "" | "false" => Ok(false),
+        "true" => Ok(true),
+        _ => Err(bad(name, "is neither `true` nor `false`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str)]) -> Result<Settings, Failure> {
+        let pairs: Vec<(String, String)> = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        Settings::from(&move |name: &str| {
+            pairs
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.clone())
+        })
+    }
+
+    #[test]
+    fn an_empty_environment_has_defaults_and_misses_what_is_asked() {
+        let settings = settings(&[]).unwrap();
+        assert_eq!(settings.root, PathBuf::from("/backupdata"));
+        assert_eq!(settings.run(), 1);
+        for missing in [
+            settings.uid().err(),
+            settings.path().err(),
+            settings.digest().err(),
+            settings.purge().err(),
+        ] {
+            assert_eq!(missing.unwrap().reason, Reason::BadConfiguration);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        for (name, value) in [
+            ("HOLDFAST_SPEC", "{"),
+            ("HOLDFAST_RUN", "one"),
+            ("HOLDFAST_REPLACE", "yes"),
+            ("HOLDFAST_ALLOW_EMPTY", "1"),
+        ] {
+            let failure = settings(&[(name, value)]).unwrap_err();
+            assert!(failure.message.contains(name), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn digests_come_with_or_without_their_kind() {
+        for digest in ["sha256:ab", "ab"] {
+            assert_eq!(
+                settings(&[("HOLDFAST_DIGEST", digest)]).unwrap().digest().unwrap(),
+                "ab"
+            );
+        }
+    }
+}

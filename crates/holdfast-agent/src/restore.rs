@@ -1,0 +1,85 @@
+//! `verify` and `restore`: nothing is touched unless the seal is valid and is the one that was asked for.
+
+use crate::args::Settings;
+use crate::failure::Failure;
+use crate::log::say;
+use crate::result::{fitting, of_seal};
+use crate::signals::Signals;
+use crate::target::Targets;
+use crate::tool;
+use holdfast_api::agent::{AgentResult, Outcome};
+use holdfast_api::condition::Reason;
+use holdfast_store::{Found, Repository, Scan, Sealed};
+use std::ffi::OsString;
+
+/// Checks the seal, the targets, and every byte.
+pub(crate) fn verify(settings: &Settings, signals: &Signals) -> Result<AgentResult, Failure> {
+    let found = sealed(settings)?;
+    drop(Targets::open(settings)?);
+    say(&format!(
+        "reading {} files, {} bytes",
+        found.seal.files.len(),
+        found.seal.bytes
+    ));
+    check(&found, true, signals)?;
+    fitting(of_seal(&found.seal, Outcome::Verified))
+}
+
+/// Checks the seal, marks the targets, runs the tool, takes the marks away.
+pub(crate) fn restore(settings: &Settings, argv: &[OsString], signals: &Signals) -> Result<AgentResult, Failure> {
+    let found = sealed(settings)?;
+    let targets = Targets::open(settings)?;
+    // The bytes were read before the database was stopped; names and sizes cost nothing.
+    check(&found, false, signals)?;
+    targets.mark(settings)?;
+    let dir = settings.root.join(settings.path()?.to_string().trim_start_matches('/'));
+    let backup_dir = (!settings.has_backup_dir).then_some(dir.as_path());
+    let ended = tool::run(&command(argv), backup_dir, None, signals).and_then(|()| targets.clean());
+    if let Err(failure) = ended {
+        // A tool that empties a volume takes the mark along.
+        if let Err(unmarked) = targets.mark(settings) {
+            say(&unmarked.message);
+        }
+        return Err(failure.dirty());
+    }
+    fitting(of_seal(&found.seal, Outcome::Restored))
+}
+
+fn sealed(settings: &Settings) -> Result<Box<Sealed>, Failure> {
+    let (uid, path, digest) = (settings.uid()?, settings.path()?, settings.digest()?);
+    let repository = Repository::open(&settings.root, &settings.repository_id)?;
+    let found = match repository.find(&path, uid)? {
+        Found::Sealed(found) => found,
+        Found::Claimed(_) => return Err(no_seal(format!("`{path}` in the repository was never sealed"))),
+        Found::Nothing => return Err(no_seal(format!("there is no backup at `{path}` in the repository"))),
+    };
+    if found.seal.checksum != digest {
+        let text = format!(
+            "the seal at `{path}` has checksum {}, the Backup says {digest}",
+            found.seal.checksum
+        );
+        return Err(Failure::new(Reason::DigestMismatch, text));
+    }
+    Ok(found)
+}
+
+fn check(found: &Sealed, digests: bool, signals: &Signals) -> Result<(), Failure> {
+    let stop = || signals.seen().is_some();
+    let how = Scan {
+        sync: false,
+        stop: &stop,
+    };
+    holdfast_store::verify(&found.dir, &found.seal, digests, &how).map_err(Failure::from)
+}
+
+fn no_seal(text: String) -> Failure {
+    Failure::new(Reason::SealInvalid, text)
+}
+
+/// `restoreCommands` is a whole command line; one element alone is a script.
+fn command(argv: &[OsString]) -> Vec<OsString> {
+    match argv {
+        [script] => vec!["sh".into(), "-c".into(), script.clone()],
+        argv => argv.to_vec(),
+    }
+}

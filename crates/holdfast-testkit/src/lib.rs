@@ -1,0 +1,15 @@
+//! What tests share: a real API server, a real NATS server, samples, and waiting with a deadline.
+//!
+//! Only ever a dev-dependency. Servers listen on loopback, on ports of their own, and never outlive the test process.
+
+mod apiserver;
+mod nats;
+mod pki;
+pub mod process;
+pub mod sample;
+mod wait;
+
+pub use apiserver::ApiServer;
+pub use nats::Nats;
+pub use process::Process;
+pub use wait::{eventually, never};
