@@ -39,7 +39,9 @@ pub const fn is_permanent(code: i32) -> bool {
 /// The exit code for a reason; [`EXIT_TOOL_FAILED`] for those that may pass.
 pub fn exit_code(reason: Reason) -> i32 {
     let place = PERMANENT.iter().position(|permanent| *permanent == reason);
-    place.and_then(|place| i32::try_from(place).ok()).map_or(EXIT_TOOL_FAILED, |place| EXIT_PERMANENT_FIRST + place)
+    place
+        .and_then(|place| i32::try_from(place).ok())
+        .map_or(EXIT_TOOL_FAILED, |place| EXIT_PERMANENT_FIRST + place)
 }
 
 /// How an agent's work ended.
@@ -126,26 +128,46 @@ pub enum Unreadable {
 impl AgentResult {
     /// A result of that outcome.
     pub fn new(outcome: Outcome) -> Self {
-        Self { v: 1, outcome, ..Self::default() }
+        Self {
+            v: 1,
+            outcome,
+            ..Self::default()
+        }
     }
 
     /// A failure, with a message cut so that the result fits.
     pub fn failed(reason: Reason, message: &str) -> Self {
         let message = message.chars().take(300).collect();
-        Self { reason: Some(reason.as_str().to_owned()), message: Some(message), ..Self::new(Outcome::Failed) }
+        Self {
+            reason: Some(reason.as_str().to_owned()),
+            message: Some(message),
+            ..Self::new(Outcome::Failed)
+        }
     }
 
     /// The result as one line.
     pub fn encode(&self) -> Result<String, TooLong> {
         let text = serde_json::to_string(self).unwrap_or_default();
-        if text.len() > RESULT_MAX { Err(TooLong(text.len())) } else { Ok(text) }
+        if text.len() > RESULT_MAX {
+            Err(TooLong(text.len()))
+        } else {
+            Ok(text)
+        }
     }
 
     /// Reads the last line of a termination message; logs may stand before it.
     pub fn decode(message: &str) -> Result<Self, Unreadable> {
-        let line = message.lines().rev().find(|line| !line.trim().is_empty()).ok_or(Unreadable::Missing)?;
+        let line = message
+            .lines()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+            .ok_or(Unreadable::Missing)?;
         let result: Self = serde_json::from_str(line.trim())?;
-        if result.v == 1 { Ok(result) } else { Err(Unreadable::Version(result.v)) }
+        if result.v == 1 {
+            Ok(result)
+        } else {
+            Err(Unreadable::Version(result.v))
+        }
     }
 
     /// The reason, if it is one of ours.
@@ -172,12 +194,23 @@ mod tests {
         let mut result = AgentResult::new(Outcome::Sealed);
         result.checkpoint = Some("x".repeat(1100));
         assert!(result.encode().is_err());
-        assert!(AgentResult::failed(Reason::ToolFailed, &"ä".repeat(5000)).encode().is_ok());
+        assert!(
+            AgentResult::failed(Reason::ToolFailed, &"ä".repeat(5000))
+                .encode()
+                .is_ok()
+        );
     }
 
     #[test]
     fn foreign_text_is_no_result() {
-        for text in ["", "\n \n", "panic!", "{}", r#"{"v":2,"outcome":"Sealed"}"#, r#"{"v":1,"outcome":"Nonsense"}"#] {
+        for text in [
+            "",
+            "\n \n",
+            "panic!",
+            "{}",
+            r#"{"v":2,"outcome":"Sealed"}"#,
+            r#"{"v":1,"outcome":"Nonsense"}"#,
+        ] {
             assert!(AgentResult::decode(text).is_err(), "{text}");
         }
     }

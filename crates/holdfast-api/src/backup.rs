@@ -30,7 +30,11 @@ use crate::{BackupPlan, schema};
     printcolumn(name = "TOTAL-SIZE", type_ = "string", json_path = ".status.totalSize"),
     printcolumn(name = "DURATION", type_ = "string", json_path = ".status.duration"),
     printcolumn(name = "CREATE-TIME", type_ = "string", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "COMPLETION-TIME", type_ = "string", json_path = ".status.completionTimestamp")
+    printcolumn(
+        name = "COMPLETION-TIME",
+        type_ = "string",
+        json_path = ".status.completionTimestamp"
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BackupSpec {

@@ -109,7 +109,11 @@ pub struct BackupRepoStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// The Secret that was made for the CSI driver.
-    #[serde(default, rename = "generatedCSIDriverSecret", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        rename = "generatedCSIDriverSecret",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub generated_csi_driver_secret: Option<SecretReference>,
     /// The StorageClass that was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -24,7 +24,15 @@ pub fn set(
     generation: i64,
     now: Timestamp,
 ) -> bool {
-    put(conditions, kind, if status { "True" } else { "False" }, reason.as_str(), message, generation, now)
+    put(
+        conditions,
+        kind,
+        if status { "True" } else { "False" },
+        reason.as_str(),
+        message,
+        generation,
+        now,
+    )
 }
 
 /// As [`set`], for conditions whose words the original API fixed.
@@ -66,7 +74,9 @@ pub fn put(
 
 /// Whether a condition holds.
 pub fn holds(conditions: &[Condition], kind: &str) -> bool {
-    conditions.iter().any(|condition| condition.type_ == kind && condition.status == "True")
+    conditions
+        .iter()
+        .any(|condition| condition.type_ == kind && condition.status == "True")
 }
 
 #[cfg(test)]

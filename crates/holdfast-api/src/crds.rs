@@ -25,7 +25,8 @@ pub fn all() -> Result<Vec<(String, Value)>, serde_json::Error> {
             let mut document = serde_json::to_value(definition)?;
             clean(&mut document);
             document["metadata"]["labels"] = json!({ PART_OF.0: PART_OF.1 });
-            document["spec"]["names"]["listKind"] = format!("{}List", document["spec"]["names"]["kind"].as_str().unwrap_or_default()).into();
+            document["spec"]["names"]["listKind"] =
+                format!("{}List", document["spec"]["names"]["kind"].as_str().unwrap_or_default()).into();
             Ok((plural, document))
         })
         .collect()
@@ -37,7 +38,9 @@ fn clean(value: &mut Value) {
     match value {
         Value::Object(object) => {
             object.remove("nullable");
-            if object.get("type").is_some_and(|kind| kind == "object") && object.get("required").is_some_and(|r| r == &json!([])) {
+            if object.get("type").is_some_and(|kind| kind == "object")
+                && object.get("required").is_some_and(|r| r == &json!([]))
+            {
                 object.remove("required");
             }
             remove_format(object);
@@ -56,7 +59,10 @@ fn clean(value: &mut Value) {
 fn remove_format(object: &mut Map<String, Value>) {
     let known = ["date-time", "int32", "int64"];
     if object.get("type").is_some_and(Value::is_string)
-        && object.get("format").and_then(Value::as_str).is_some_and(|format| !known.contains(&format))
+        && object
+            .get("format")
+            .and_then(Value::as_str)
+            .is_some_and(|format| !known.contains(&format))
     {
         object.remove("format");
     }

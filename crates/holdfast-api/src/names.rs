@@ -146,6 +146,9 @@ mod tests {
 
     #[test]
     fn a_small_limit_is_kept_to() {
-        assert_eq!(child_name(&"b".repeat(64), UID, 20), format!("{}-3f2a9c1e", "b".repeat(11)));
+        assert_eq!(
+            child_name(&"b".repeat(64), UID, 20),
+            format!("{}-3f2a9c1e", "b".repeat(11))
+        );
     }
 }

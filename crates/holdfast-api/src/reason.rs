@@ -118,7 +118,10 @@ mod tests {
     fn every_reason_is_a_valid_condition_reason_and_can_be_parsed() {
         for reason in Reason::ALL {
             let word = reason.as_str();
-            assert!(word.chars().all(char::is_alphanumeric) && word.starts_with(char::is_uppercase), "{word}");
+            assert!(
+                word.chars().all(char::is_alphanumeric) && word.starts_with(char::is_uppercase),
+                "{word}"
+            );
             assert_eq!(Reason::parse(word), Some(*reason));
             assert!(reason.hint().ends_with('.'), "{word}");
         }

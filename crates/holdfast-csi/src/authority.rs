@@ -64,7 +64,9 @@ async fn pass<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(client: &mut R, serve
         if header[3] == HEADERS {
             payload = rewritten(&mut decoder, header[4], &payload)?;
             header[4] = (header[4] & !(PADDED | PRIORITY)) | END_HEADERS;
-            let length = u32::try_from(payload.len()).map_err(|_| invalid("headers are too long"))?.to_be_bytes();
+            let length = u32::try_from(payload.len())
+                .map_err(|_| invalid("headers are too long"))?
+                .to_be_bytes();
             header[..3].copy_from_slice(&length[1..]);
         }
         server.write_all(&header).await?;
@@ -78,13 +80,26 @@ fn rewritten(decoder: &mut fluke_hpack::Decoder<'_>, flags: u8, payload: &[u8]) 
     if flags & END_HEADERS == 0 {
         return Err(invalid("headers are spread over several frames"));
     }
-    let padding = if flags & PADDED == 0 { 0 } else { usize::from(*payload.first().unwrap_or(&0)) };
+    let padding = if flags & PADDED == 0 {
+        0
+    } else {
+        usize::from(*payload.first().unwrap_or(&0))
+    };
     let skipped = usize::from(flags & PADDED != 0) + if flags & PRIORITY == 0 { 0 } else { 5 };
-    let block = payload.len().checked_sub(padding).and_then(|end| payload.get(skipped..end));
+    let block = payload
+        .len()
+        .checked_sub(padding)
+        .and_then(|end| payload.get(skipped..end));
     let block = block.ok_or_else(|| invalid("a frame of headers is too short"))?;
-    let headers = decoder.decode(block).map_err(|error| invalid(&format!("headers cannot be read: {error:?}")))?;
+    let headers = decoder
+        .decode(block)
+        .map_err(|error| invalid(&format!("headers cannot be read: {error:?}")))?;
     let headers = headers.into_iter().map(|(name, value)| {
-        let value = if name == b":authority" { b"localhost".to_vec() } else { value };
+        let value = if name == b":authority" {
+            b"localhost".to_vec()
+        } else {
+            value
+        };
         (name, value)
     });
     let mut block = Vec::new();
@@ -103,7 +118,10 @@ fn literal(block: &mut Vec<u8>, name: &[u8], value: &[u8]) -> io::Result<()> {
             // A length from 127 on goes over into bytes of seven bits (section 5.1).
             _ => {
                 block.push(127);
-                let mut rest = text.len().checked_sub(127).ok_or_else(|| invalid("a header is too short"))?;
+                let mut rest = text
+                    .len()
+                    .checked_sub(127)
+                    .ok_or_else(|| invalid("a header is too short"))?;
                 while rest >= 128 {
                     block.push(u8::try_from(rest % 128).unwrap_or_default() | 128);
                     rest /= 128;
@@ -140,12 +158,21 @@ mod tests {
     async fn the_authority_is_replaced_and_all_else_kept() {
         let long = vec![b'x'; 300];
         let mut encoder = fluke_hpack::Encoder::new();
-        let headers: Vec<(&[u8], &[u8])> = vec![(b":method", b"POST"), (b":authority", b"%2Frun%2Fx.sock"), (b"te", b"trailers"), (b"long", &long)];
+        let headers: Vec<(&[u8], &[u8])> = vec![
+            (b":method", b"POST"),
+            (b":authority", b"%2Frun%2Fx.sock"),
+            (b"te", b"trailers"),
+            (b"long", &long),
+        ];
         // Twice: the second block refers to what the first put into the table.
         let blocks = [encoder.encode(headers.clone()), encoder.encode(headers)];
         let padded = [&[2u8][..], &blocks[0], &[0, 0]].concat();
         let data = frame(0, 1, b"body");
-        let frames = [frame(HEADERS, END_HEADERS | PADDED, &padded), data.clone(), frame(HEADERS, END_HEADERS, &blocks[1])];
+        let frames = [
+            frame(HEADERS, END_HEADERS | PADDED, &padded),
+            data.clone(),
+            frame(HEADERS, END_HEADERS, &blocks[1]),
+        ];
         let output = through(&frames).await.unwrap();
         let mut rest = output.as_slice();
         let mut seen = Vec::new();

@@ -8,10 +8,10 @@ use crate::{
     TOPOLOGY,
     volumes::{Record, Volumes},
     wire::csi::{
-        CapacityRange, ControllerGetCapabilitiesRequest, ControllerGetCapabilitiesResponse, ControllerServiceCapability,
-        CreateVolumeRequest, CreateVolumeResponse, DeleteVolumeRequest, DeleteVolumeResponse, Topology,
-        TopologyRequirement, ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse, Volume,
-        VolumeCapability, controller_server,
+        CapacityRange, ControllerGetCapabilitiesRequest, ControllerGetCapabilitiesResponse,
+        ControllerServiceCapability, CreateVolumeRequest, CreateVolumeResponse, DeleteVolumeRequest,
+        DeleteVolumeResponse, Topology, TopologyRequirement, ValidateVolumeCapabilitiesRequest,
+        ValidateVolumeCapabilitiesResponse, Volume, VolumeCapability, controller_server,
         controller_service_capability::{self, rpc},
         validate_volume_capabilities_response::Confirmed,
         volume_capability::AccessType,
@@ -34,17 +34,24 @@ impl Controller {
     }
 
     fn topology(&self) -> Topology {
-        Topology { segments: HashMap::from([(TOPOLOGY.to_owned(), self.node.clone())]) }
+        Topology {
+            segments: HashMap::from([(TOPOLOGY.to_owned(), self.node.clone())]),
+        }
     }
 
     /// A volume can only be made where the driver is.
     fn reachable(&self, wanted: Option<&TopologyRequirement>) -> Result<(), Status> {
-        let wanted = wanted.map(|wanted| wanted.requisite.iter().chain(&wanted.preferred).collect::<Vec<_>>()).unwrap_or_default();
+        let wanted = wanted
+            .map(|wanted| wanted.requisite.iter().chain(&wanted.preferred).collect::<Vec<_>>())
+            .unwrap_or_default();
         let here = |topology: &&Topology| topology.segments.get(TOPOLOGY).is_none_or(|node| *node == self.node);
         if wanted.is_empty() || wanted.iter().any(here) {
             return Ok(());
         }
-        Err(Status::resource_exhausted(format!("volumes are made on node {} only", self.node)))
+        Err(Status::resource_exhausted(format!(
+            "volumes are made on node {} only",
+            self.node
+        )))
     }
 
     fn bytes(&self, range: Option<&CapacityRange>) -> Result<i64, Status> {
@@ -52,11 +59,18 @@ impl Controller {
         if required < 0 || limit < 0 || (limit > 0 && required > limit) {
             return Err(Status::out_of_range("the capacity range is empty"));
         }
-        let bytes = if required > 0 { required } else { DEFAULT_BYTES.min(if limit > 0 { limit } else { DEFAULT_BYTES }) };
+        let bytes = if required > 0 {
+            required
+        } else {
+            DEFAULT_BYTES.min(if limit > 0 { limit } else { DEFAULT_BYTES })
+        };
         let space = self.volumes.space()?;
         let free = i64::try_from(space.blocks_available().saturating_mul(space.fragment_size())).unwrap_or(i64::MAX);
         if bytes > free {
-            return Err(Status::out_of_range(format!("{bytes} bytes were asked for and node {} has {free} left", self.node)));
+            return Err(Status::out_of_range(format!(
+                "{bytes} bytes were asked for and node {} has {free} left",
+                self.node
+            )));
         }
         Ok(bytes)
     }
@@ -67,7 +81,9 @@ pub(crate) fn check(capability: Option<&VolumeCapability>) -> Result<(), Status>
     let capability = capability.ok_or_else(|| Status::invalid_argument("a volume capability is needed"))?;
     match capability.access_type {
         Some(AccessType::Mount(_)) => {}
-        Some(AccessType::Block(_)) => return Err(Status::invalid_argument("volumes are directories, not block devices")),
+        Some(AccessType::Block(_)) => {
+            return Err(Status::invalid_argument("volumes are directories, not block devices"));
+        }
         None => return Err(Status::invalid_argument("a volume capability needs an access type")),
     }
     if capability.access_mode.is_none_or(|mode| mode.mode == 0) {
@@ -85,29 +101,44 @@ fn check_all(capabilities: &[VolumeCapability]) -> Result<(), Status> {
 
 #[tonic::async_trait]
 impl controller_server::Controller for Controller {
-    async fn create_volume(&self, request: Request<CreateVolumeRequest>) -> Result<Response<CreateVolumeResponse>, Status> {
+    async fn create_volume(
+        &self,
+        request: Request<CreateVolumeRequest>,
+    ) -> Result<Response<CreateVolumeResponse>, Status> {
         let request = request.into_inner();
         if request.name.is_empty() {
             return Err(Status::invalid_argument("a volume needs a name"));
         }
         check_all(&request.volume_capabilities)?;
         if request.volume_content_source.is_some() {
-            return Err(Status::invalid_argument("volumes are made empty: clones and snapshots are not served"));
+            return Err(Status::invalid_argument(
+                "volumes are made empty: clones and snapshots are not served",
+            ));
         }
         self.reachable(request.accessibility_requirements.as_ref())?;
         let id = Volumes::id(&request.name);
         let bytes = match self.volumes.find(&id)? {
             Some(found) => {
                 let range = request.capacity_range.unwrap_or_default();
-                let fits = found.bytes >= range.required_bytes && (range.limit_bytes == 0 || found.bytes <= range.limit_bytes);
+                let fits =
+                    found.bytes >= range.required_bytes && (range.limit_bytes == 0 || found.bytes <= range.limit_bytes);
                 if found.name != request.name || !fits {
-                    return Err(Status::already_exists(format!("volume {} exists with {} bytes", request.name, found.bytes)));
+                    return Err(Status::already_exists(format!(
+                        "volume {} exists with {} bytes",
+                        request.name, found.bytes
+                    )));
                 }
                 found.bytes
             }
             None => {
                 let bytes = self.bytes(request.capacity_range.as_ref())?;
-                self.volumes.create(&id, &Record { name: request.name, bytes })?;
+                self.volumes.create(
+                    &id,
+                    &Record {
+                        name: request.name,
+                        bytes,
+                    },
+                )?;
                 tracing::info!(volume = id, bytes, "made");
                 bytes
             }
@@ -121,7 +152,10 @@ impl controller_server::Controller for Controller {
         Ok(Response::new(CreateVolumeResponse { volume: Some(volume) }))
     }
 
-    async fn delete_volume(&self, request: Request<DeleteVolumeRequest>) -> Result<Response<DeleteVolumeResponse>, Status> {
+    async fn delete_volume(
+        &self,
+        request: Request<DeleteVolumeRequest>,
+    ) -> Result<Response<DeleteVolumeResponse>, Status> {
         let id = request.into_inner().volume_id;
         if id.is_empty() {
             return Err(Status::invalid_argument("a volume id is needed"));
@@ -152,7 +186,10 @@ impl controller_server::Controller for Controller {
                 }),
                 message: String::new(),
             },
-            Err(why) => ValidateVolumeCapabilitiesResponse { confirmed: None, message: why.message().to_owned() },
+            Err(why) => ValidateVolumeCapabilitiesResponse {
+                confirmed: None,
+                message: why.message().to_owned(),
+            },
         };
         Ok(Response::new(answer))
     }
@@ -162,9 +199,14 @@ impl controller_server::Controller for Controller {
         _: Request<ControllerGetCapabilitiesRequest>,
     ) -> Result<Response<ControllerGetCapabilitiesResponse>, Status> {
         let capability = |kind: rpc::Type| ControllerServiceCapability {
-            r#type: Some(controller_service_capability::Type::Rpc(controller_service_capability::Rpc { r#type: kind.into() })),
+            r#type: Some(controller_service_capability::Type::Rpc(
+                controller_service_capability::Rpc { r#type: kind.into() },
+            )),
         };
-        let capabilities = vec![capability(rpc::Type::CreateDeleteVolume), capability(rpc::Type::SingleNodeMultiWriter)];
+        let capabilities = vec![
+            capability(rpc::Type::CreateDeleteVolume),
+            capability(rpc::Type::SingleNodeMultiWriter),
+        ];
         Ok(Response::new(ControllerGetCapabilitiesResponse { capabilities }))
     }
 }

@@ -17,7 +17,10 @@ pub(crate) struct Identity;
 
 #[tonic::async_trait]
 impl identity_server::Identity for Identity {
-    async fn get_plugin_info(&self, _: Request<GetPluginInfoRequest>) -> Result<Response<GetPluginInfoResponse>, Status> {
+    async fn get_plugin_info(
+        &self,
+        _: Request<GetPluginInfoRequest>,
+    ) -> Result<Response<GetPluginInfoResponse>, Status> {
         Ok(Response::new(GetPluginInfoResponse {
             name: DRIVER.to_owned(),
             vendor_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -29,7 +32,9 @@ impl identity_server::Identity for Identity {
         _: Request<GetPluginCapabilitiesRequest>,
     ) -> Result<Response<GetPluginCapabilitiesResponse>, Status> {
         let capability = |kind: service::Type| PluginCapability {
-            r#type: Some(plugin_capability::Type::Service(plugin_capability::Service { r#type: kind.into() })),
+            r#type: Some(plugin_capability::Type::Service(plugin_capability::Service {
+                r#type: kind.into(),
+            })),
         };
         let capabilities = vec![
             capability(service::Type::ControllerService),

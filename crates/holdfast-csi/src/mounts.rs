@@ -11,12 +11,18 @@ use nix::{
 pub(crate) fn is_mounted(path: &Path) -> io::Result<bool> {
     let wanted = path.to_string_lossy();
     let table = fs::read_to_string("/proc/self/mountinfo")?;
-    Ok(table.lines().filter_map(|line| line.split(' ').nth(4)).any(|place| unescape(place) == wanted))
+    Ok(table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .any(|place| unescape(place) == wanted))
 }
 
 /// The kernel writes blanks and backslashes of paths in octal.
 fn unescape(text: &str) -> String {
-    text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+    text.replace("\\040", " ")
+        .replace("\\011", "\t")
+        .replace("\\012", "\n")
+        .replace("\\134", "\\")
 }
 
 /// Mounts a folder on another.

@@ -46,7 +46,11 @@ fn target(path: &str) -> Result<PathBuf, Status> {
 }
 
 fn needed<'a>(value: &'a str, what: &str) -> Result<&'a str, Status> {
-    if value.is_empty() { Err(Status::invalid_argument(format!("{what} is needed"))) } else { Ok(value) }
+    if value.is_empty() {
+        Err(Status::invalid_argument(format!("{what} is needed")))
+    } else {
+        Ok(value)
+    }
 }
 
 fn usage(total: u64, available: u64, free: u64, factor: u64, unit: Unit) -> VolumeUsage {
@@ -71,7 +75,10 @@ impl node_server::Node for Node {
         controller::check(request.volume_capability.as_ref())?;
         let source = self.volumes.path(id)?;
         if !source.is_dir() {
-            return Err(Status::not_found(format!("there is no volume {id} on node {}", self.node)));
+            return Err(Status::not_found(format!(
+                "there is no volume {id} on node {}",
+                self.node
+            )));
         }
         let mounted = mounts::is_mounted(&target).map_err(|error| internal("reading the mounts", &error))?;
         if !mounted {
@@ -110,8 +117,20 @@ impl node_server::Node for Node {
         }
         let space = statvfs(&path).map_err(|error| Status::internal(format!("measuring volume {id}: {error}")))?;
         let usage = vec![
-            usage(space.blocks(), space.blocks_available(), space.blocks_free(), space.fragment_size(), Unit::Bytes),
-            usage(space.files(), space.files_available(), space.files_free(), 1, Unit::Inodes),
+            usage(
+                space.blocks(),
+                space.blocks_available(),
+                space.blocks_free(),
+                space.fragment_size(),
+                Unit::Bytes,
+            ),
+            usage(
+                space.files(),
+                space.files_available(),
+                space.files_free(),
+                1,
+                Unit::Inodes,
+            ),
         ];
         Ok(Response::new(NodeGetVolumeStatsResponse { usage }))
     }
@@ -121,9 +140,14 @@ impl node_server::Node for Node {
         _: Request<NodeGetCapabilitiesRequest>,
     ) -> Result<Response<NodeGetCapabilitiesResponse>, Status> {
         let capability = |kind: rpc::Type| NodeServiceCapability {
-            r#type: Some(node_service_capability::Type::Rpc(node_service_capability::Rpc { r#type: kind.into() })),
+            r#type: Some(node_service_capability::Type::Rpc(node_service_capability::Rpc {
+                r#type: kind.into(),
+            })),
         };
-        let capabilities = vec![capability(rpc::Type::GetVolumeStats), capability(rpc::Type::SingleNodeMultiWriter)];
+        let capabilities = vec![
+            capability(rpc::Type::GetVolumeStats),
+            capability(rpc::Type::SingleNodeMultiWriter),
+        ];
         Ok(Response::new(NodeGetCapabilitiesResponse { capabilities }))
     }
 
@@ -131,7 +155,9 @@ impl node_server::Node for Node {
         Ok(Response::new(NodeGetInfoResponse {
             node_id: self.node.clone(),
             max_volumes_per_node: 0,
-            accessible_topology: Some(Topology { segments: HashMap::from([(TOPOLOGY.to_owned(), self.node.clone())]) }),
+            accessible_topology: Some(Topology {
+                segments: HashMap::from([(TOPOLOGY.to_owned(), self.node.clone())]),
+            }),
         }))
     }
 }

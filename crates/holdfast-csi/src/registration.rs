@@ -5,7 +5,9 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     DRIVER,
-    wire::registration::{InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse, registration_server},
+    wire::registration::{
+        InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse, registration_server,
+    },
 };
 
 /// Answers kubelet, which asks when it finds the socket.
@@ -40,7 +42,10 @@ impl registration_server::Registration for Registration {
         if status.plugin_registered {
             tracing::info!("registered with kubelet");
         } else {
-            tracing::error!(error = status.error, "kubelet refused the driver; ending, to be started anew");
+            tracing::error!(
+                error = status.error,
+                "kubelet refused the driver; ending, to be started anew"
+            );
             self.stop.cancel();
         }
         Ok(Response::new(RegistrationStatusResponse {}))

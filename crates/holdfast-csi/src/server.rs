@@ -1,6 +1,10 @@
 //! Serves the driver's sockets until a signal.
 
-use std::{fs, path::{Path, PathBuf}, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, bail};
 use tokio::{
@@ -12,7 +16,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::{
-    Args, DRIVER, authority, controller::Controller, identity::Identity, node::Node, registration::Registration, volumes::Volumes,
+    Args, DRIVER, authority,
+    controller::Controller,
+    identity::Identity,
+    node::Node,
+    registration::Registration,
+    volumes::Volumes,
     wire::{
         csi::{controller_server::ControllerServer, identity_server::IdentityServer, node_server::NodeServer},
         registration::registration_server::RegistrationServer,
@@ -27,7 +36,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let driver = Server::builder()
         .add_service(IdentityServer::new(Identity))
-        .add_service(ControllerServer::new(Controller::new(Arc::clone(&volumes), args.node_id.clone())))
+        .add_service(ControllerServer::new(Controller::new(
+            Arc::clone(&volumes),
+            args.node_id.clone(),
+        )))
         .add_service(NodeServer::new(Node::new(volumes, args.node_id.clone())))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.clone().cancelled_owned());
     let registration = register(&args, stop.clone());
@@ -44,7 +56,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 async fn register(args: &Args, stop: CancellationToken) -> anyhow::Result<()> {
-    let Some(folder) = &args.registration_dir else { return Ok(()) };
+    let Some(folder) = &args.registration_dir else {
+        return Ok(());
+    };
     let socket = folder.join(format!("{DRIVER}-reg.sock"));
     let listener = listen(&socket)?;
     let service = Registration::new(args.kubelet_registration_path.clone(), stop.clone());

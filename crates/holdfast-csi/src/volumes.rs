@@ -34,7 +34,10 @@ pub(crate) struct Record {
 impl Volumes {
     /// Opens the folder, making it if need be. Only root enters it, so that the volumes' own modes open nothing.
     pub(crate) fn open(root: &Path) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(root.join(RECORDS))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(root.join(RECORDS))?;
         fs::set_permissions(root, fs::Permissions::from_mode(0o700))?;
         Ok(Self { root: root.to_owned() })
     }
@@ -44,7 +47,9 @@ impl Volumes {
         if is_plain(name) && name.len() <= NAME_MAX {
             return name.to_owned();
         }
-        Sha256::digest(name).iter().fold("v-".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+        Sha256::digest(name)
+            .iter()
+            .fold("v-".to_owned(), |text, byte| format!("{text}{byte:02x}"))
     }
 
     /// The folder of a volume. Ids that are not ours do not exist.
@@ -59,9 +64,9 @@ impl Volumes {
     pub(crate) fn find(&self, id: &str) -> Result<Option<Record>, Status> {
         self.path(id)?;
         match fs::read(self.record(id)) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| {
-                Status::internal(format!("the record of volume {id} cannot be read: {error}"))
-            }),
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|error| Status::internal(format!("the record of volume {id} cannot be read: {error}"))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(internal("reading a volume's record", &error)),
         }
@@ -71,14 +76,22 @@ impl Volumes {
     pub(crate) fn create(&self, id: &str, record: &Record) -> Result<(), Status> {
         let folder = self.path(id)?;
         let made = fs::DirBuilder::new().create(&folder);
-        if let Err(error) = made.as_ref().err().filter(|error| error.kind() != io::ErrorKind::AlreadyExists).map_or(Ok(()), Err) {
+        if let Err(error) = made
+            .as_ref()
+            .err()
+            .filter(|error| error.kind() != io::ErrorKind::AlreadyExists)
+            .map_or(Ok(()), Err)
+        {
             return Err(internal("making a volume", error));
         }
         // Whoever mounts it decides who may write: the mode of a fresh volume keeps nobody out.
-        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).map_err(|error| internal("making a volume", &error))?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))
+            .map_err(|error| internal("making a volume", &error))?;
         let text = serde_json::to_vec(record).map_err(|error| Status::internal(error.to_string()))?;
         let (draft, done) = (self.root.join(RECORDS).join(format!("{id}.new")), self.record(id));
-        fs::write(&draft, text).and_then(|()| fs::rename(&draft, &done)).map_err(|error| internal("recording a volume", &error))
+        fs::write(&draft, text)
+            .and_then(|()| fs::rename(&draft, &done))
+            .map_err(|error| internal("recording a volume", &error))
     }
 
     /// Removes a volume and all its files; one that is gone is no error. Links in it are removed, not followed.
@@ -86,7 +99,9 @@ impl Volumes {
         let Ok(folder) = self.path(id) else { return Ok(()) };
         for removed in [fs::remove_dir_all(folder), fs::remove_file(self.record(id))] {
             match removed {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(internal("removing a volume", &error)),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(internal("removing a volume", &error));
+                }
                 _ => {}
             }
         }
@@ -95,7 +110,8 @@ impl Volumes {
 
     /// The file system that the volumes are on.
     pub(crate) fn space(&self) -> Result<Statvfs, Status> {
-        statvfs(&self.root).map_err(|error| Status::internal(format!("cannot measure {}: {error}", self.root.display())))
+        statvfs(&self.root)
+            .map_err(|error| Status::internal(format!("cannot measure {}: {error}", self.root.display())))
     }
 
     fn record(&self, id: &str) -> PathBuf {
@@ -105,7 +121,10 @@ impl Volumes {
 
 fn is_plain(name: &str) -> bool {
     let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    first && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    first
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 /// A fault of the node, as the caller may see it.
@@ -122,9 +141,22 @@ mod tests {
 
     #[test]
     fn ids_stay_inside_the_folder() {
-        for name in ["../etc", "/etc", "", ".", "..", ".volumes", "a/b", "a\0b", &"x".repeat(129)] {
+        for name in [
+            "../etc",
+            "/etc",
+            "",
+            ".",
+            "..",
+            ".volumes",
+            "a/b",
+            "a\0b",
+            &"x".repeat(129),
+        ] {
             let id = Volumes::id(name);
-            assert!(is_plain(&id) && id.len() <= NAME_MAX && !id.starts_with('.'), "{name:?} became {id}");
+            assert!(
+                is_plain(&id) && id.len() <= NAME_MAX && !id.starts_with('.'),
+                "{name:?} became {id}"
+            );
         }
         assert_eq!(Volumes::id("pvc-3f2a"), "pvc-3f2a");
         let root = tempfile::tempdir().unwrap();
@@ -139,7 +171,15 @@ mod tests {
         let outside = tempfile::tempdir().unwrap();
         fs::write(outside.path().join("precious"), "x").unwrap();
         let volumes = Volumes::open(root.path()).unwrap();
-        volumes.create("v", &Record { name: "v".to_owned(), bytes: 1 }).unwrap();
+        volumes
+            .create(
+                "v",
+                &Record {
+                    name: "v".to_owned(),
+                    bytes: 1,
+                },
+            )
+            .unwrap();
         std::os::unix::fs::symlink(outside.path(), volumes.path("v").unwrap().join("link")).unwrap();
         volumes.delete("v").unwrap();
         assert!(outside.path().join("precious").exists());

@@ -19,7 +19,9 @@ impl Drop for Driver {
 fn tool(name: &str) -> PathBuf {
     let bin = std::env::var_os("HOLDFAST_BIN").map(PathBuf::from).unwrap_or_else(|| {
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        cache.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache")).join("holdfast/bin")
+        cache
+            .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"))
+            .join("holdfast/bin")
     });
     let tool = bin.join(name);
     assert!(tool.exists(), "{} is missing: run `make tools`", tool.display());
@@ -43,7 +45,10 @@ fn the_driver_passes_csi_sanity() {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !socket.exists() {
         assert!(driver.0.try_wait().unwrap().is_none(), "the driver ended");
-        assert!(Instant::now() < deadline, "the driver did not serve its socket within 20 s");
+        assert!(
+            Instant::now() < deadline,
+            "the driver did not serve its socket within 20 s"
+        );
         std::thread::yield_now();
     }
     let output = Command::new(tool("csi-sanity"))
@@ -56,7 +61,15 @@ fn the_driver_passes_csi_sanity() {
     let text = String::from_utf8_lossy(&output.stdout);
     println!("{text}");
     assert!(output.status.success(), "csi-sanity failed");
-    let ran = text.lines().rev().find(|line| line.contains("Passed")).unwrap_or_default();
+    let ran = text
+        .lines()
+        .rev()
+        .find(|line| line.contains("Passed"))
+        .unwrap_or_default();
     assert!(ran.contains("0 Failed") && !ran.contains(" 0 Passed"), "{ran}");
-    assert_eq!(std::fs::read_dir(root.path().join("volumes/.volumes")).unwrap().count(), 0, "volumes were left");
+    assert_eq!(
+        std::fs::read_dir(root.path().join("volumes/.volumes")).unwrap().count(),
+        0,
+        "volumes were left"
+    );
 }

@@ -24,7 +24,9 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
         return Ok(Next::AwaitChange);
     }
     let api: Api<Backup> = Api::namespaced(context.service.client.clone(), &key.namespace);
-    let Some(backup) = write::get(&api, &key.name).await? else { return Ok(Next::AwaitChange) };
+    let Some(backup) = write::get(&api, &key.name).await? else {
+        return Ok(Next::AwaitChange);
+    };
     let observed = observe(&context, &key, backup).await?;
     let decision = gc::decide(&observed, clock::now());
     if decision.write.is_some() && !context.leader.leads() {
@@ -34,12 +36,23 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     match decision.write {
         None => {}
         Some(Write::Status(status)) => {
-            write::put_status(&api, &Backup { status: Some(*status), ..backup.clone() }).await?;
+            write::put_status(
+                &api,
+                &Backup {
+                    status: Some(*status),
+                    ..backup.clone()
+                },
+            )
+            .await?;
         }
         Some(Write::Release(metadata)) => release(&context, &api, &backup, metadata).await?,
     }
     if let Some((warning, reason, note)) = decision.event {
-        context.service.events.publish(&backup, warning, reason.as_str(), &note).await;
+        context
+            .service
+            .events
+            .publish(&backup, warning, reason.as_str(), &note)
+            .await;
     }
     if decision.purge
         && let Some((claim, _)) = claim_and_path(&backup)
@@ -47,7 +60,11 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
         context.purges.push(Key::new(&key.namespace, claim));
         return Ok(Next::AwaitChange);
     }
-    Ok(if observed.children.is_empty() { Next::AwaitChange } else { Next::After(LOOK_AGAIN) })
+    Ok(if observed.children.is_empty() {
+        Next::AwaitChange
+    } else {
+        Next::After(LOOK_AGAIN)
+    })
 }
 
 async fn observe(context: &Context, key: &Key, backup: Backup) -> Result<Observed, WriteError> {
@@ -66,12 +83,28 @@ async fn observe(context: &Context, key: &Key, backup: Backup) -> Result<Observe
             && other.metadata.deletion_timestamp.is_none()
     };
     let group = Key::new(&key.namespace, &backup.spec.backup_policy_name);
-    let children = context.index.members(&group).into_iter().filter(builds_on).map(|child| child.name_any()).collect();
-    Ok(Observed { backup, namespace_terminating, claim, children })
+    let children = context
+        .index
+        .members(&group)
+        .into_iter()
+        .filter(builds_on)
+        .map(|child| child.name_any())
+        .collect();
+    Ok(Observed {
+        backup,
+        namespace_terminating,
+        claim,
+        children,
+    })
 }
 
 /// Takes the finalizer off: the Backup is gone with it.
-pub(crate) async fn release(context: &Context, api: &Api<Backup>, backup: &Backup, metadata: serde_json::Value) -> Result<(), WriteError> {
+pub(crate) async fn release(
+    context: &Context,
+    api: &Api<Backup>,
+    backup: &Backup,
+    metadata: serde_json::Value,
+) -> Result<(), WriteError> {
     match write::patch_metadata(api, backup, metadata).await {
         Ok(_) | Err(WriteError::NotFound) => {}
         Err(error) => return Err(error),

@@ -43,7 +43,10 @@ impl Index {
 
     /// The Backups of a group.
     pub(crate) fn members(&self, group: &Key) -> Vec<Arc<SlimBackup>> {
-        self.lock().get(group).map(|members| members.values().cloned().collect()).unwrap_or_default()
+        self.lock()
+            .get(group)
+            .map(|members| members.values().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// Every group.

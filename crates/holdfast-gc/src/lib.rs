@@ -74,15 +74,29 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     let (groups, deletions) = (Queue::new("policies"), Queue::new("deletions"));
     forward(&context, &groups, &deletions);
     let news = Queue::new("news");
-    service.bus.wake_leader(&service, "gc", &["backup.completed.>"], &news, &context.leader);
-    service.spawn("slow pass", slow_pass(Arc::clone(&context), groups.clone(), deletions.clone()));
+    service
+        .bus
+        .wake_leader(&service, "gc", &["backup.completed.>"], &news, &context.leader);
+    service.spawn(
+        "slow pass",
+        slow_pass(Arc::clone(&context), groups.clone(), deletions.clone()),
+    );
     let purges = context.purges.clone();
     let woken = groups.clone();
     tokio::join!(
         queue::work(&service, news, 1, |key| wake(Arc::clone(&context), woken.clone(), key)),
-        queue::work(&service, groups, args.concurrency, |key| retention::reconcile(Arc::clone(&context), key)),
-        queue::work(&service, deletions, args.concurrency, |key| deletion::reconcile(Arc::clone(&context), key)),
-        queue::work(&service, purges, args.concurrency, |key| purges::reconcile(Arc::clone(&context), key)),
+        queue::work(&service, groups, args.concurrency, |key| retention::reconcile(
+            Arc::clone(&context),
+            key
+        )),
+        queue::work(&service, deletions, args.concurrency, |key| deletion::reconcile(
+            Arc::clone(&context),
+            key
+        )),
+        queue::work(&service, purges, args.concurrency, |key| purges::reconcile(
+            Arc::clone(&context),
+            key
+        )),
     );
     Ok(())
 }
@@ -91,25 +105,43 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
 fn forward(context: &Arc<Context>, groups: &Queue, deletions: &Queue) {
     let service = &context.service;
     let known = Arc::clone(context);
-    context.backups.forward(service, groups, move |change| vec![known.index.note(change)]);
+    context
+        .backups
+        .forward(service, groups, move |change| vec![known.index.note(change)]);
     context.backups.forward(service, deletions, |change| match change {
         Change::Applied(backup) if is_ours(backup) => vec![Key::of(&**backup)],
         // A child that is gone frees its parent.
         Change::Left(backup) => {
             let namespace = backup.namespace().unwrap_or_default();
-            backup.parent().map(|parent| Key::new(namespace, parent)).into_iter().collect()
+            backup
+                .parent()
+                .map(|parent| Key::new(namespace, parent))
+                .into_iter()
+                .collect()
         }
         Change::Applied(_) => Vec::new(),
     });
-    context.policies.forward(service, groups, |change| vec![Key::of(&**change.object())]);
-    let volume = |job: &Job| Batch::of(job).map(|batch| Key::new(batch.namespace, batch.claim)).into_iter().collect();
-    context.jobs.forward(service, &context.purges, move |change| volume(change.object()));
+    context
+        .policies
+        .forward(service, groups, |change| vec![Key::of(&**change.object())]);
+    let volume = |job: &Job| {
+        Batch::of(job)
+            .map(|batch| Key::new(batch.namespace, batch.claim))
+            .into_iter()
+            .collect()
+    };
+    context
+        .jobs
+        .forward(service, &context.purges, move |change| volume(change.object()));
     let known = Arc::clone(context);
     context.pods.forward(service, &context.purges, move |change| {
         let pod = change.object();
         let job = pod.labels().get("batch.kubernetes.io/job-name");
         let job = job.and_then(|name| known.jobs.get(&pod.namespace().unwrap_or_default(), name));
-        job.and_then(|job| Batch::of(&job)).map(|batch| Key::new(batch.namespace, batch.claim)).into_iter().collect()
+        job.and_then(|job| Batch::of(&job))
+            .map(|batch| Key::new(batch.namespace, batch.claim))
+            .into_iter()
+            .collect()
     });
 }
 
@@ -122,7 +154,11 @@ async fn wake(context: Arc<Context>, groups: Queue, key: Key) -> Result<Next, er
 }
 
 fn is_ours(backup: &SlimBackup) -> bool {
-    concerns(backup.status.phase, backup.metadata.deletion_timestamp.is_some(), backup.finalizers())
+    concerns(
+        backup.status.phase,
+        backup.metadata.deletion_timestamp.is_some(),
+        backup.finalizers(),
+    )
 }
 
 /// Looks at everything when leadership is won, and now and then.

@@ -21,7 +21,12 @@ const NONE: &[&str] = &[];
 impl Metrics {
     pub(crate) fn register(service: &Service) -> Result<Self, Error> {
         Ok(Self {
-            retired: metrics::counter(service, "retired_total", "Backups that retention deleted, by reason.", &["reason"])?,
+            retired: metrics::counter(
+                service,
+                "retired_total",
+                "Backups that retention deleted, by reason.",
+                &["reason"],
+            )?,
             released: metrics::counter(service, "released_total", "Deleted Backups that were let go.", NONE)?,
             purged: metrics::counter(service, "purged_total", "Backups whose files were removed.", NONE)?,
             purge_failures: metrics::counter(service, "purge_failures_total", "Removals of files that failed.", NONE)?,
@@ -38,7 +43,9 @@ impl Metrics {
     }
 
     pub(crate) fn purged(&self, count: usize, seconds: Option<f64>) {
-        self.purged.with_label_values(NONE).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+        self.purged
+            .with_label_values(NONE)
+            .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
         if let Some(seconds) = seconds {
             self.purge_seconds.with_label_values(NONE).observe(seconds.max(0.0));
         }

@@ -5,7 +5,11 @@ use std::{
     time::Duration,
 };
 
-use holdfast_api::{Backup, BackupPhase, condition::Reason, names::{LABEL_ROLE, ROLE_PURGE}};
+use holdfast_api::{
+    Backup, BackupPhase,
+    condition::Reason,
+    names::{LABEL_ROLE, ROLE_PURGE},
+};
 use holdfast_core::{
     gc::{self, BATCH_MAX, Batch, Entry, Outcome, claim_and_path, purge_job, purge_job_name},
     pod,
@@ -37,7 +41,11 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
 
 /// Starts a Job for the Backups of this volume that wait to be removed.
 async fn begin(context: &Context, key: &Key) -> Result<Next, Error> {
-    let batch = Batch { namespace: key.namespace.clone(), claim: key.name.clone(), entries: waiting(context, key).await? };
+    let batch = Batch {
+        namespace: key.namespace.clone(),
+        claim: key.name.clone(),
+        entries: waiting(context, key).await?,
+    };
     if batch.entries.is_empty() {
         return Ok(Next::AwaitChange);
     }
@@ -52,7 +60,10 @@ async fn begin(context: &Context, key: &Key) -> Result<Next, Error> {
             let existing = write::get(&api, &purge_job_name(&batch)).await?;
             let ours = existing.is_none_or(|job| job.labels().get(LABEL_ROLE).is_some_and(|role| role == ROLE_PURGE));
             if !ours {
-                let text = format!("a job named \"{}\" exists that does not belong to Holdfast", purge_job_name(&batch));
+                let text = format!(
+                    "a job named \"{}\" exists that does not belong to Holdfast",
+                    purge_job_name(&batch)
+                );
                 blame(context, &batch, &purge_job_name(&batch), &text, Reason::NameTaken).await?;
             }
             // One of ours that is going, or that the watch has not shown yet, is looked at again.
@@ -75,15 +86,34 @@ async fn waiting(context: &Context, key: &Key) -> Result<Vec<Entry>, WriteError>
         if together.len() >= BATCH_MAX {
             break;
         }
-        let Some(backup) = write::get(&api, &slim.name_any()).await? else { continue };
-        let (phase, deleted) = (backup.status.as_ref().and_then(|status| status.phase), backup.metadata.deletion_timestamp.is_some());
+        let Some(backup) = write::get(&api, &slim.name_any()).await? else {
+            continue;
+        };
+        let (phase, deleted) = (
+            backup.status.as_ref().and_then(|status| status.phase),
+            backup.metadata.deletion_timestamp.is_some(),
+        );
         if !gc::concerns(phase, deleted, backup.finalizers()) || phase != Some(BackupPhase::Deleting) {
             continue;
         }
-        let Some((_, path)) = claim_and_path(&backup).filter(|(claim, _)| *claim == key.name) else { continue };
-        let entry = Entry { uid: backup.uid().unwrap_or_default(), path, name: backup.name_any() };
-        let suspect = context.suspects.lock().unwrap_or_else(PoisonError::into_inner).contains(&entry.uid);
-        if suspect { alone.push(entry) } else { together.push(entry) }
+        let Some((_, path)) = claim_and_path(&backup).filter(|(claim, _)| *claim == key.name) else {
+            continue;
+        };
+        let entry = Entry {
+            uid: backup.uid().unwrap_or_default(),
+            path,
+            name: backup.name_any(),
+        };
+        let suspect = context
+            .suspects
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&entry.uid);
+        if suspect {
+            alone.push(entry)
+        } else {
+            together.push(entry)
+        }
     }
     if together.is_empty() {
         alone.truncate(1);
@@ -95,12 +125,17 @@ async fn waiting(context: &Context, key: &Key) -> Result<Vec<Entry>, WriteError>
 
 /// Follows a Job to its end.
 async fn follow(context: &Context, job: &Job) -> Result<Next, Error> {
-    let Some(batch) = Batch::of(job) else { return Ok(Next::AwaitChange) };
+    let Some(batch) = Batch::of(job) else {
+        return Ok(Next::AwaitChange);
+    };
     let client = context.service.client.clone();
     let api: Api<Job> = Api::namespaced(client.clone(), &batch.namespace);
     let uid = job.uid().unwrap_or_default();
     let labels = format!("batch.kubernetes.io/controller-uid={uid}");
-    let pods = Api::<Pod>::namespaced(client, &batch.namespace).list(&ListParams::default().labels(&labels)).await.map_err(WriteError::from)?;
+    let pods = Api::<Pod>::namespaced(client, &batch.namespace)
+        .list(&ListParams::default().labels(&labels))
+        .await
+        .map_err(WriteError::from)?;
     match gc::outcome(job, &pods.items, clock::now()) {
         Outcome::Working(None) => Ok(Next::After(Duration::from_secs(10))),
         Outcome::Working(Some((reason, text))) => {
@@ -111,7 +146,9 @@ async fn follow(context: &Context, job: &Job) -> Result<Next, Error> {
             for entry in &batch.entries {
                 let_go(context, &batch, entry).await?;
             }
-            let seconds = pod::finished_at(job).zip(job.creation_timestamp()).map(|(end, start)| end.duration_since(start.0).as_secs_f64());
+            let seconds = pod::finished_at(job)
+                .zip(job.creation_timestamp())
+                .map(|(end, start)| end.duration_since(start.0).as_secs_f64());
             context.metrics.purged(batch.entries.len(), seconds);
             write::delete(&api, &job.name_any(), &uid, None, Propagation::Background).await?;
             Ok(Next::After(Duration::from_secs(1)))
@@ -121,9 +158,15 @@ async fn follow(context: &Context, job: &Job) -> Result<Next, Error> {
 }
 
 async fn let_go(context: &Context, batch: &Batch, entry: &Entry) -> Result<(), WriteError> {
-    context.suspects.lock().unwrap_or_else(PoisonError::into_inner).remove(&entry.uid);
+    context
+        .suspects
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .remove(&entry.uid);
     let api: Api<Backup> = Api::namespaced(context.service.client.clone(), &batch.namespace);
-    let Some(backup) = write::get(&api, &entry.name).await? else { return Ok(()) };
+    let Some(backup) = write::get(&api, &entry.name).await? else {
+        return Ok(());
+    };
     if backup.metadata.uid.as_deref() != Some(&entry.uid) || backup.metadata.deletion_timestamp.is_none() {
         return Ok(());
     }
@@ -138,7 +181,11 @@ async fn failed(context: &Context, batch: &Batch, job: &Job, api: &Api<Job>, why
     let uid = job.uid().unwrap_or_default();
     let several = batch.entries.len() > 1;
     if several {
-        context.suspects.lock().unwrap_or_else(PoisonError::into_inner).extend(batch.entries.iter().map(|entry| entry.uid.clone()));
+        context
+            .suspects
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(batch.entries.iter().map(|entry| entry.uid.clone()));
     } else {
         context.metrics.purge_failed();
         blame(context, batch, &job.name_any(), why, Reason::PurgeFailed).await?;
@@ -157,15 +204,30 @@ async fn failed(context: &Context, batch: &Batch, job: &Job, api: &Api<Job>, why
 async fn blame(context: &Context, batch: &Batch, job: &str, why: &str, reason: Reason) -> Result<(), WriteError> {
     let api: Api<Backup> = Api::namespaced(context.service.client.clone(), &batch.namespace);
     for entry in &batch.entries {
-        let Some(backup) = write::get(&api, &entry.name).await? else { continue };
+        let Some(backup) = write::get(&api, &entry.name).await? else {
+            continue;
+        };
         if backup.metadata.uid.as_deref() != Some(&entry.uid) {
             continue;
         }
-        let Some(status) = gc::purge_failed(&backup, job, reason, why, clock::now()) else { continue };
+        let Some(status) = gc::purge_failed(&backup, job, reason, why, clock::now()) else {
+            continue;
+        };
         let note = status.failure_reason.clone().filter(|_| reason == Reason::PurgeFailed);
         let note = note.map_or_else(|| why.to_owned(), |note| format!("{note}: {why}"));
-        write::put_status(&api, &Backup { status: Some(status), ..backup.clone() }).await?;
-        let word = if reason == Reason::PurgeFailed { "DeleteBackupFilesFailed" } else { reason.as_str() };
+        write::put_status(
+            &api,
+            &Backup {
+                status: Some(status),
+                ..backup.clone()
+            },
+        )
+        .await?;
+        let word = if reason == Reason::PurgeFailed {
+            "DeleteBackupFilesFailed"
+        } else {
+            reason.as_str()
+        };
         context.service.events.publish(&backup, true, word, &note).await;
     }
     Ok(())

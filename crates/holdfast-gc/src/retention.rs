@@ -19,7 +19,10 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
         return Ok(Next::AwaitChange);
     }
     let now = clock::now();
-    let mut group = Group { backups: context.index.members(&key), limits: None };
+    let mut group = Group {
+        backups: context.index.members(&key),
+        limits: None,
+    };
     if group.backups.is_empty() {
         return Ok(Next::AwaitChange);
     }
@@ -33,7 +36,8 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     for doomed in retire(&group, now) {
         remove(&context, &key, &doomed).await?;
     }
-    let next = next_expiration(&group, now).map(|time| Duration::try_from(time.duration_since(clock::now())).unwrap_or_default());
+    let next = next_expiration(&group, now)
+        .map(|time| Duration::try_from(time.duration_since(clock::now())).unwrap_or_default());
     Ok(next.map_or(Next::AwaitChange, |wait| Next::After(at_least_a_moment(wait))))
 }
 
@@ -44,7 +48,15 @@ async fn remove(context: &Context, key: &Key, doomed: &Doomed) -> Result<(), Err
     let backup = &*doomed.backup;
     let api: Api<Backup> = Api::namespaced(context.service.client.clone(), &key.namespace);
     let (name, uid) = (backup.name_any(), backup.uid().unwrap_or_default());
-    match write::delete(&api, &name, &uid, backup.metadata.resource_version.as_deref(), Propagation::Background).await {
+    match write::delete(
+        &api,
+        &name,
+        &uid,
+        backup.metadata.resource_version.as_deref(),
+        Propagation::Background,
+    )
+    .await
+    {
         Ok(()) => {}
         // It changed since it was seen: the change comes back, and is decided about anew.
         Err(WriteError::Conflict) => return Ok(()),
@@ -55,7 +67,11 @@ async fn remove(context: &Context, key: &Key, doomed: &Doomed) -> Result<(), Err
         _ => "there are more scheduled backups than backupsHistoryLimit",
     };
     tracing::info!(backup = %Key::of(backup), reason = doomed.reason.as_str(), "removed");
-    context.service.events.publish(backup, false, doomed.reason.as_str(), note).await;
+    context
+        .service
+        .events
+        .publish(backup, false, doomed.reason.as_str(), note)
+        .await;
     context.metrics.retired(doomed.reason);
     context.service.bus.publish(News {
         kind: "backup",

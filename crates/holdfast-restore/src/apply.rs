@@ -22,7 +22,10 @@ pub(crate) async fn apply(context: &Context, observed: &Observed, write: Write) 
     match write {
         Write::Metadata(metadata) => write::patch_metadata(&restores, found, metadata).await.map(drop),
         Write::Status(status) => {
-            let wanted = RestoreJob { status: Some(*status), ..found.clone() };
+            let wanted = RestoreJob {
+                status: Some(*status),
+                ..found.clone()
+            };
             write::put_status(&restores, &wanted).await.map(drop)
         }
         Write::CreateJob(job) => match write::create(&jobs, &*job).await {
@@ -40,12 +43,22 @@ async fn scale(context: &Context, namespace: &str, workload: &Workload, change: 
     let client = context.service.client.clone();
     match workload.kind {
         Kind::StatefulSet => {
-            let read = StatefulSet { metadata: workload.metadata.clone(), ..StatefulSet::default() };
-            write::patch(&Api::namespaced(client, namespace), &read, change).await.map(drop)
+            let read = StatefulSet {
+                metadata: workload.metadata.clone(),
+                ..StatefulSet::default()
+            };
+            write::patch(&Api::namespaced(client, namespace), &read, change)
+                .await
+                .map(drop)
         }
         Kind::Deployment => {
-            let read = Deployment { metadata: workload.metadata.clone(), ..Deployment::default() };
-            write::patch(&Api::namespaced(client, namespace), &read, change).await.map(drop)
+            let read = Deployment {
+                metadata: workload.metadata.clone(),
+                ..Deployment::default()
+            };
+            write::patch(&Api::namespaced(client, namespace), &read, change)
+                .await
+                .map(drop)
         }
     }
 }

@@ -55,18 +55,25 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     let pods: Cached<Pod> = cached(&service, "pods", Api::all(client), ours);
     context.restores.synced().await;
     let queue = Queue::new("restorejobs");
-    context.restores.forward(&service, &queue, |change| vec![Key::of(&**change.object())]);
+    context
+        .restores
+        .forward(&service, &queue, |change| vec![Key::of(&**change.object())]);
     jobs.forward(&service, &queue, |change| owner(&**change.object()));
     pods.forward(&service, &queue, |change| owner(&**change.object()));
     service.spawn("slow pass", slow_pass(Arc::clone(&context), queue.clone()));
-    queue::work(&service, queue, args.concurrency, |key| reconcile::reconcile(Arc::clone(&context), key)).await;
+    queue::work(&service, queue, args.concurrency, |key| {
+        reconcile::reconcile(Arc::clone(&context), key)
+    })
+    .await;
     Ok(())
 }
 
 /// The RestoreJob that a child names in full.
 fn owner<K: kube::Resource>(child: &K) -> Vec<Key> {
     let name = child.annotations().get(ANNOTATION_FULL_NAME);
-    name.map(|name| Key::new(child.namespace().unwrap_or_default(), name)).into_iter().collect()
+    name.map(|name| Key::new(child.namespace().unwrap_or_default(), name))
+        .into_iter()
+        .collect()
 }
 
 /// Looks at everything when leadership is won, and every minute; the same goes for holds without a RestoreJob.

@@ -21,35 +21,71 @@ impl Metrics {
     pub(crate) fn register(service: &Service) -> Result<Self, Error> {
         Ok(Self {
             jobs: metrics::gauge(service, "restorejobs_objects", "RestoreJobs, by phase.", &["phase"])?,
-            ended: metrics::counter(service, "ended_total", "Restores that ended, by outcome and reason.", &["outcome", "reason"])?,
-            steps: metrics::histogram(service, "step_seconds", "Time from a restore's start to the end of each step.", &["step"], SLOW_SECONDS)?,
+            ended: metrics::counter(
+                service,
+                "ended_total",
+                "Restores that ended, by outcome and reason.",
+                &["outcome", "reason"],
+            )?,
+            steps: metrics::histogram(
+                service,
+                "step_seconds",
+                "Time from a restore's start to the end of each step.",
+                &["step"],
+                SLOW_SECONDS,
+            )?,
         })
     }
 
     /// Counts RestoreJobs by phase.
     pub(crate) fn phases(&self, all: &[Arc<RestoreJob>]) {
-        for phase in [RestoreJobPhase::New, RestoreJobPhase::InProgressPhy, RestoreJobPhase::Completed, RestoreJobPhase::Failed] {
+        for phase in [
+            RestoreJobPhase::New,
+            RestoreJobPhase::InProgressPhy,
+            RestoreJobPhase::Completed,
+            RestoreJobPhase::Failed,
+        ] {
             let count = all.iter().filter(|one| restore::phase(one) == phase).count();
-            self.jobs.with_label_values(&[phase.as_str()]).set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+            self.jobs
+                .with_label_values(&[phase.as_str()])
+                .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
         }
     }
 
     /// Notes that a restore went on: how long the step took that is over, and how it ended if it did.
     pub(crate) fn moved(&self, before: &RestoreJob, after: &RestoreJobStatus) {
-        let reason = |status: &RestoreJobStatus| status.conditions.iter().find(|c| c.type_ == "Reconciling").map(|c| (c.reason.clone(), c.last_transition_time.0));
+        let reason = |status: &RestoreJobStatus| {
+            status
+                .conditions
+                .iter()
+                .find(|c| c.type_ == "Reconciling")
+                .map(|c| (c.reason.clone(), c.last_transition_time.0))
+        };
         let was = before.status.as_ref().and_then(reason);
         if let Some((step, _)) = was.filter(|was| reason(after).is_none_or(|now| now.0 != was.0)) {
-            let since = before.status.as_ref().and_then(|status| status.start_timestamp.as_ref()).map(|time| time.0);
+            let since = before
+                .status
+                .as_ref()
+                .and_then(|status| status.start_timestamp.as_ref())
+                .map(|time| time.0);
             if let Some(since) = since {
-                self.steps.with_label_values(&[&step]).observe(clock::now().duration_since(since).as_secs_f64().max(0.0));
+                self.steps
+                    .with_label_values(&[&step])
+                    .observe(clock::now().duration_since(since).as_secs_f64().max(0.0));
             }
         }
         let outcome = match after.phase {
             Some(RestoreJobPhase::Completed) => "completed",
             Some(RestoreJobPhase::Failed) => "failed",
-            Some(RestoreJobPhase::New | RestoreJobPhase::InProgressPhy | RestoreJobPhase::InProgressLogic) | None => return,
+            Some(RestoreJobPhase::New | RestoreJobPhase::InProgressPhy | RestoreJobPhase::InProgressLogic) | None => {
+                return;
+            }
         };
-        let word = after.conditions.iter().find(|c| c.type_ == "Ready").map_or("", |c| c.reason.as_str());
+        let word = after
+            .conditions
+            .iter()
+            .find(|c| c.type_ == "Ready")
+            .map_or("", |c| c.reason.as_str());
         self.ended.with_label_values(&[outcome, word]).inc();
     }
 }

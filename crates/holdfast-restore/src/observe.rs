@@ -19,17 +19,32 @@ use kube::{Api, ResourceExt as _, api::ListParams};
 use crate::Context;
 
 /// Reads everything.
-pub(crate) async fn observe(context: &Context, found: RestoreJob, refused: Option<String>) -> Result<Observed, WriteError> {
+pub(crate) async fn observe(
+    context: &Context,
+    found: RestoreJob,
+    refused: Option<String>,
+) -> Result<Observed, WriteError> {
     let client = context.service.client.clone();
     let namespace = found.namespace().unwrap_or_default();
     let new = restore::phase(&found) == RestoreJobPhase::New;
     let backups: Api<Backup> = Api::namespaced(client.clone(), &namespace);
-    let backup = if new { write::get(&backups, &found.spec.backup_job_name).await? } else { None };
-    let tool = match backup.as_ref().and_then(|backup| backup.status.as_ref()?.backup_tool_name.clone()) {
+    let backup = if new {
+        write::get(&backups, &found.spec.backup_job_name).await?
+    } else {
+        None
+    };
+    let tool = match backup
+        .as_ref()
+        .and_then(|backup| backup.status.as_ref()?.backup_tool_name.clone())
+    {
         Some(name) => write::get(&Api::<BackupTool>::all(client.clone()), &name).await?,
         None => None,
     };
-    let workloads = if new { matching(context, &found, &namespace).await? } else { planned(context, &found, &namespace).await? };
+    let workloads = if new {
+        matching(context, &found, &namespace).await?
+    } else {
+        planned(context, &found, &namespace).await?
+    };
     let holder = match workloads.as_slice() {
         [workload] => holder(context, &found, workload, &namespace).await?,
         _ => Holder::Nobody,
@@ -63,20 +78,30 @@ pub(crate) async fn observe(context: &Context, found: RestoreJob, refused: Optio
 async fn matching(context: &Context, found: &RestoreJob, namespace: &str) -> Result<Vec<Workload>, WriteError> {
     let selector = &found.spec.target.labels_selector;
     // What cannot be written as a selector is refused by the decision, which needs no workloads for that.
-    let Ok(labels) = target::selector(selector) else { return Ok(Vec::new()) };
+    let Ok(labels) = target::selector(selector) else {
+        return Ok(Vec::new());
+    };
     let client = context.service.client.clone();
     let list = ListParams::default().labels(&labels);
-    let sets = Api::<StatefulSet>::namespaced(client.clone(), namespace).list(&list).await?.items;
+    let sets = Api::<StatefulSet>::namespaced(client.clone(), namespace)
+        .list(&list)
+        .await?
+        .items;
     if !sets.is_empty() {
         return Ok(sets.iter().map(Workload::stateful_set).collect());
     }
-    let deployments = Api::<Deployment>::namespaced(client, namespace).list(&list).await?.items;
+    let deployments = Api::<Deployment>::namespaced(client, namespace)
+        .list(&list)
+        .await?
+        .items;
     Ok(deployments.iter().map(Workload::deployment).collect())
 }
 
 /// The workload of the plan, if it is there.
 async fn planned(context: &Context, found: &RestoreJob, namespace: &str) -> Result<Vec<Workload>, WriteError> {
-    let Some(plan) = found.status.as_ref().and_then(|status| status.plan.as_ref()) else { return Ok(Vec::new()) };
+    let Some(plan) = found.status.as_ref().and_then(|status| status.plan.as_ref()) else {
+        return Ok(Vec::new());
+    };
     let client = context.service.client.clone();
     let workload = if plan.workload_kind == Kind::StatefulSet.as_str() {
         let set = write::get(&Api::<StatefulSet>::namespaced(client, namespace), &plan.workload_name).await?;
@@ -89,13 +114,22 @@ async fn planned(context: &Context, found: &RestoreJob, namespace: &str) -> Resu
 }
 
 /// Who holds the workload, and whether they are still at work.
-async fn holder(context: &Context, found: &RestoreJob, workload: &Workload, namespace: &str) -> Result<Holder, WriteError> {
-    let Some(held) = workload.held() else { return Ok(Holder::Nobody) };
+async fn holder(
+    context: &Context,
+    found: &RestoreJob,
+    workload: &Workload,
+    namespace: &str,
+) -> Result<Holder, WriteError> {
+    let Some(held) = workload.held() else {
+        return Ok(Holder::Nobody);
+    };
     if Some(&held.uid) == found.metadata.uid.as_ref() {
         return Ok(Holder::Ours);
     }
     let api: Api<RestoreJob> = Api::namespaced(context.service.client.clone(), namespace);
-    let other = write::get(&api, &held.name).await?.filter(|other| other.metadata.uid.as_deref() == Some(held.uid.as_str()));
+    let other = write::get(&api, &held.name)
+        .await?
+        .filter(|other| other.metadata.uid.as_deref() == Some(held.uid.as_str()));
     Ok(match other {
         Some(other) if !restore::is_over(&other) => Holder::AtWork(held.name),
         Some(_) | None => Holder::Over,
@@ -108,7 +142,9 @@ async fn pods_of(context: &Context, namespace: &str, selector: &LabelSelector) -
 }
 
 async fn pods_of_job(context: &Context, namespace: &str, job: Option<&Job>) -> Result<Vec<Pod>, WriteError> {
-    let Some(uid) = job.and_then(kube::ResourceExt::uid) else { return Ok(Vec::new()) };
+    let Some(uid) = job.and_then(kube::ResourceExt::uid) else {
+        return Ok(Vec::new());
+    };
     list(context, namespace, &format!("batch.kubernetes.io/controller-uid={uid}")).await
 }
 
@@ -116,7 +152,12 @@ async fn pods_of_job(context: &Context, namespace: &str, job: Option<&Job>) -> R
 async fn pods_of_restore(context: &Context, namespace: &str, found: &RestoreJob) -> Result<Vec<Pod>, WriteError> {
     use holdfast_api::names::{LABEL_RESTORE_UID, LABEL_ROLE, ROLE_RESTORE};
     let uid = found.uid().unwrap_or_default();
-    list(context, namespace, &format!("{LABEL_RESTORE_UID}={uid},{LABEL_ROLE}={ROLE_RESTORE}")).await
+    list(
+        context,
+        namespace,
+        &format!("{LABEL_RESTORE_UID}={uid},{LABEL_ROLE}={ROLE_RESTORE}"),
+    )
+    .await
 }
 
 async fn list(context: &Context, namespace: &str, labels: &str) -> Result<Vec<Pod>, WriteError> {

@@ -29,18 +29,25 @@ impl Category for Error {
 }
 
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, Error> {
-    let Some(cached) = context.restores.by_key(&key) else { return Ok(Next::AwaitChange) };
+    let Some(cached) = context.restores.by_key(&key) else {
+        return Ok(Next::AwaitChange);
+    };
     if !context.leader.leads() || (restore::is_over(&cached) && cached.metadata.deletion_timestamp.is_none()) {
         return Ok(Next::AwaitChange);
     }
     let api: Api<RestoreJob> = Api::namespaced(context.service.client.clone(), &key.namespace);
-    let Some(found) = write::get(&api, &key.name).await? else { return Ok(Next::AwaitChange) };
+    let Some(found) = write::get(&api, &key.name).await? else {
+        return Ok(Next::AwaitChange);
+    };
     let observed = observe(&context, found, None).await?;
     let decision = restore::decide(&observed, clock::now());
     match carry_out(&context, &observed, decision).await {
         Err(WriteError::Refused(why)) if observed.refused.is_none() => {
             // A Job that the API server refuses is said on the object, and decided about once more.
-            let observed = Observed { refused: Some(why), ..observed };
+            let observed = Observed {
+                refused: Some(why),
+                ..observed
+            };
             let decision = restore::decide(&observed, clock::now());
             Ok(carry_out(&context, &observed, decision).await?)
         }
@@ -56,7 +63,11 @@ async fn carry_out(context: &Context, observed: &Observed, decision: Decision) -
         if !context.leader.leads() {
             return Ok(Next::AwaitChange);
         }
-        let status = if let Write::Status(status) = &write { Some((**status).clone()) } else { None };
+        let status = if let Write::Status(status) = &write {
+            Some((**status).clone())
+        } else {
+            None
+        };
         apply(context, observed, write).await?;
         if let Some(status) = status {
             context.metrics.moved(&observed.restore, &status);
@@ -64,7 +75,11 @@ async fn carry_out(context: &Context, observed: &Observed, decision: Decision) -
         }
     }
     if let Some(event) = event {
-        context.service.events.publish(&observed.restore, event.warning, event.reason.as_str(), &event.note).await;
+        context
+            .service
+            .events
+            .publish(&observed.restore, event.warning, event.reason.as_str(), &event.note)
+            .await;
     }
     Ok(match next {
         // What was written comes back through the watch; a moment later it is looked at all the same.

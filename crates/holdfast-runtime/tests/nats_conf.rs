@@ -10,5 +10,9 @@ fn the_charts_configuration_is_that_of_the_table() {
     if std::env::var_os("HOLDFAST_WRITE").is_some() {
         std::fs::write(path, &wanted).unwrap();
     }
-    assert_eq!(std::fs::read_to_string(path).unwrap(), wanted, "charts/holdfast/files/nats.conf is out of date");
+    assert_eq!(
+        std::fs::read_to_string(path).unwrap(),
+        wanted,
+        "charts/holdfast/files/nats.conf is out of date"
+    );
 }

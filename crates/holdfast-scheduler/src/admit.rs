@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use holdfast_api::{Backup, condition::Reason, names::ANNOTATION_TRACEPARENT};
 use holdfast_core::admission::{self, Decision, Next as After, Write};
-use holdfast_runtime::{Next, News, clock, watch::Key, write};
+use holdfast_runtime::{News, Next, clock, watch::Key, write};
 use kube::{Api, ResourceExt as _};
 
 use crate::{Context, error::Error, observe};
@@ -14,22 +14,33 @@ const READS: usize = 8;
 
 /// Looks at one Backup.
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, Error> {
-    let Some(backup) = context.backups.by_key(&key) else { return Ok(Next::AwaitChange) };
+    let Some(backup) = context.backups.by_key(&key) else {
+        return Ok(Next::AwaitChange);
+    };
     if !context.leader.leads() || !admission::concerns(&backup) {
         return Ok(Next::AwaitChange);
     }
     let mut observed = observe::observe(&context, backup);
     for _ in 0..READS {
         let decision = admission::decide(&observed, clock::now());
-        let After::Read(read) = decision.next else { return apply(&context, &observed.backup, decision).await };
-        observe::read(&context, &mut observed, read).await.map_err(Error::during("looking up what the Backup names"))?;
+        let After::Read(read) = decision.next else {
+            return apply(&context, &observed.backup, decision).await;
+        };
+        observe::read(&context, &mut observed, read)
+            .await
+            .map_err(Error::during("looking up what the Backup names"))?;
     }
     tracing::error!(%key, "admission asked for more reads than there are kinds");
     Ok(Next::After(Duration::from_secs(10)))
 }
 
 async fn apply(context: &Context, backup: &Arc<Backup>, decision: Decision) -> Result<Next, Error> {
-    let Decision { write, event, outcome, next } = decision;
+    let Decision {
+        write,
+        event,
+        outcome,
+        next,
+    } = decision;
     // A lease cannot fence a write; a late one of ours is still guarded by the resourceVersion.
     if write.is_some() && !context.leader.leads() {
         return Ok(Next::AwaitChange);
@@ -40,11 +51,18 @@ async fn apply(context: &Context, backup: &Arc<Backup>, decision: Decision) -> R
     match write {
         None => {}
         Some(Write::Metadata(metadata)) => {
-            write::patch_metadata(&api, &**backup, metadata).await.map_err(Error::during("admitting the Backup"))?;
+            write::patch_metadata(&api, &**backup, metadata)
+                .await
+                .map_err(Error::during("admitting the Backup"))?;
         }
         Some(Write::Status(status)) => {
-            let wanted = Backup { status: Some(*status), ..(**backup).clone() };
-            write::put_status(&api, &wanted).await.map_err(Error::during("writing the Backup's status"))?;
+            let wanted = Backup {
+                status: Some(*status),
+                ..(**backup).clone()
+            };
+            write::put_status(&api, &wanted)
+                .await
+                .map_err(Error::during("writing the Backup's status"))?;
         }
         Some(Write::CreateClaim(claim)) => {
             let claims = Api::namespaced(client, &namespace);
@@ -55,7 +73,11 @@ async fn apply(context: &Context, backup: &Arc<Backup>, decision: Decision) -> R
         }
     }
     if let Some((warning, reason, note)) = event {
-        context.service.events.publish(&**backup, warning, reason.as_str(), &note).await;
+        context
+            .service
+            .events
+            .publish(&**backup, warning, reason.as_str(), &note)
+            .await;
     }
     if let Some(reason) = outcome {
         context.metrics.admission(reason);

@@ -16,18 +16,29 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     }
     let client = context.service.client.clone();
     let api: Api<Backup> = Api::namespaced(client.clone(), &key.namespace);
-    let backup = write::get(&api, &key.name).await.map_err(Error::during("reading the Backup that ended"))?;
-    let Some(backup) = backup else { return Ok(Next::AwaitChange) };
+    let backup = write::get(&api, &key.name)
+        .await
+        .map_err(Error::during("reading the Backup that ended"))?;
+    let Some(backup) = backup else {
+        return Ok(Next::AwaitChange);
+    };
     let status = backup.status.as_ref();
     let completed = status
         .filter(|status| status.phase == Some(BackupPhase::Completed))
         .and_then(|status| status.completion_timestamp.as_ref());
     let found = context.policies.get(&key.namespace, &backup.spec.backup_policy_name);
-    let (Some(completed), Some(found)) = (completed, found) else { return Ok(Next::AwaitChange) };
+    let (Some(completed), Some(found)) = (completed, found) else {
+        return Ok(Next::AwaitChange);
+    };
     if let Some(status) = policy::after_success(&found, completed.0) {
         let api: Api<BackupPolicy> = Api::namespaced(client, &key.namespace);
-        let wanted = BackupPolicy { status: Some(status), ..(*found).clone() };
-        write::put_status(&api, &wanted).await.map_err(Error::during("noting the policy's success"))?;
+        let wanted = BackupPolicy {
+            status: Some(status),
+            ..(*found).clone()
+        };
+        write::put_status(&api, &wanted)
+            .await
+            .map_err(Error::during("noting the policy's success"))?;
         tracing::info!(policy = %found.name_any(), backup = %key, "a backup of the policy completed");
     }
     Ok(Next::AwaitChange)

@@ -61,20 +61,42 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
         patience: args.patience(),
         service: service.clone(),
     });
-    let queues = Queues { policies: Queue::new("policies"), backups: Queue::new("backups"), ended: Queue::new("ended") };
+    let queues = Queues {
+        policies: Queue::new("policies"),
+        backups: Queue::new("backups"),
+        ended: Queue::new("ended"),
+    };
     context.policies.synced().await;
     context.tools.synced().await;
     context.repos.synced().await;
     context.backups.synced().await;
     forward(&context, &queues);
     service.bus.declare(&service);
-    service.bus.wake_leader(&service, "scheduler", &["backup.completed.>"], &queues.ended, &context.leader);
-    service.spawn("slow pass", slow_pass(Arc::clone(&context), queues.policies.clone(), queues.backups.clone()));
+    service.bus.wake_leader(
+        &service,
+        "scheduler",
+        &["backup.completed.>"],
+        &queues.ended,
+        &context.leader,
+    );
+    service.spawn(
+        "slow pass",
+        slow_pass(Arc::clone(&context), queues.policies.clone(), queues.backups.clone()),
+    );
     let concurrency = args.concurrency;
     tokio::join!(
-        queue::work(&service, queues.policies, concurrency, |key| policies::reconcile(Arc::clone(&context), key)),
-        queue::work(&service, queues.backups, concurrency, |key| admit::reconcile(Arc::clone(&context), key)),
-        queue::work(&service, queues.ended, 2, |key| ended::reconcile(Arc::clone(&context), key)),
+        queue::work(&service, queues.policies, concurrency, |key| policies::reconcile(
+            Arc::clone(&context),
+            key
+        )),
+        queue::work(&service, queues.backups, concurrency, |key| admit::reconcile(
+            Arc::clone(&context),
+            key
+        )),
+        queue::work(&service, queues.ended, 2, |key| ended::reconcile(
+            Arc::clone(&context),
+            key
+        )),
     );
     Ok(())
 }
@@ -89,10 +111,12 @@ fn forward(context: &Arc<Context>, queues: &Queues) {
         }
         vec![Key::of(&**change.object())]
     });
-    context.backups.forward(service, &queues.backups, |change| match change {
-        Change::Applied(backup) => vec![Key::of(&**backup)],
-        Change::Left(_) => Vec::new(),
-    });
+    context
+        .backups
+        .forward(service, &queues.backups, |change| match change {
+            Change::Applied(backup) => vec![Key::of(&**backup)],
+            Change::Left(_) => Vec::new(),
+        });
     // A Backup that is over leaves the watch; what became of it is read from the API server.
     context.backups.forward(service, &queues.ended, |change| match change {
         Change::Applied(_) => Vec::new(),
@@ -102,7 +126,11 @@ fn forward(context: &Arc<Context>, queues: &Queues) {
     let waiting = |context: &Arc<Context>| {
         let context = Arc::clone(context);
         move || -> Vec<Key> {
-            let new = context.backups.all().into_iter().filter(|backup| holdfast_core::admission::concerns(backup));
+            let new = context
+                .backups
+                .all()
+                .into_iter()
+                .filter(|backup| holdfast_core::admission::concerns(backup));
             new.map(|backup| Key::of(&*backup)).collect()
         }
     };

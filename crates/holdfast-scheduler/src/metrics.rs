@@ -24,12 +24,42 @@ const POLICY: &[&str] = &["namespace", "policy"];
 impl Metrics {
     pub(crate) fn register(service: &Service) -> Result<Self, Error> {
         Ok(Self {
-            last_success: metrics::gauge(service, "last_success_timestamp_seconds", "When a backup of the policy last completed.", POLICY)?,
-            last_slot: metrics::gauge(service, "last_slot_timestamp_seconds", "The newest slot that a backup was made for.", POLICY)?,
-            next_slot: metrics::gauge(service, "next_slot_timestamp_seconds", "When the policy's schedule comes due next.", POLICY)?,
-            available: metrics::gauge(service, "policy_available_policies", "1 if the policy can be used.", POLICY)?,
-            admissions: metrics::counter(service, "admissions_total", "Backups that were let in or turned away, by reason.", &["reason"])?,
-            slots: metrics::counter(service, "slots_total", "Slots that were made, missed or skipped.", &["namespace", "policy", "outcome"])?,
+            last_success: metrics::gauge(
+                service,
+                "last_success_timestamp_seconds",
+                "When a backup of the policy last completed.",
+                POLICY,
+            )?,
+            last_slot: metrics::gauge(
+                service,
+                "last_slot_timestamp_seconds",
+                "The newest slot that a backup was made for.",
+                POLICY,
+            )?,
+            next_slot: metrics::gauge(
+                service,
+                "next_slot_timestamp_seconds",
+                "When the policy's schedule comes due next.",
+                POLICY,
+            )?,
+            available: metrics::gauge(
+                service,
+                "policy_available_policies",
+                "1 if the policy can be used.",
+                POLICY,
+            )?,
+            admissions: metrics::counter(
+                service,
+                "admissions_total",
+                "Backups that were let in or turned away, by reason.",
+                &["reason"],
+            )?,
+            slots: metrics::counter(
+                service,
+                "slots_total",
+                "Slots that were made, missed or skipped.",
+                &["namespace", "policy", "outcome"],
+            )?,
         })
     }
 
@@ -37,7 +67,9 @@ impl Metrics {
         let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
         let labels = &[namespace.as_str(), name.as_str()];
         let available = status.phase == Some(BackupPolicyPhase::Available);
-        self.available.with_label_values(labels).set(f64::from(u8::from(available)));
+        self.available
+            .with_label_values(labels)
+            .set(f64::from(u8::from(available)));
         if let Some(time) = &status.last_successful_time {
             self.last_success.with_label_values(labels).set(seconds(time.0));
         }
@@ -48,12 +80,16 @@ impl Metrics {
 
     pub(crate) fn next_slot(&self, policy: &BackupPolicy, next: Timestamp) {
         let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
-        self.next_slot.with_label_values(&[&namespace, &name]).set(seconds(next));
+        self.next_slot
+            .with_label_values(&[&namespace, &name])
+            .set(seconds(next));
     }
 
     pub(crate) fn slot(&self, policy: &BackupPolicy, outcome: &str) {
         let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
-        self.slots.with_label_values(&[namespace.as_str(), name.as_str(), outcome]).inc();
+        self.slots
+            .with_label_values(&[namespace.as_str(), name.as_str(), outcome])
+            .inc();
     }
 
     pub(crate) fn admission(&self, reason: Reason) {

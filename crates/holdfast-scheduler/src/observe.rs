@@ -18,7 +18,10 @@ use crate::Context;
 pub(crate) fn observe(context: &Context, backup: Arc<Backup>) -> Observed {
     let namespace = backup.namespace().unwrap_or_default();
     let policy = context.policies.get(&namespace, &backup.spec.backup_policy_name);
-    let tool = policy.as_deref().and_then(backup::section).and_then(|section| section.backup_tool_name.clone());
+    let tool = policy
+        .as_deref()
+        .and_then(backup::section)
+        .and_then(|section| section.backup_tool_name.clone());
     let tool = tool.and_then(|name| context.tools.get("", &name));
     Observed {
         backup,
@@ -41,23 +44,37 @@ pub(crate) async fn read(context: &Context, observed: &mut Observed, read: Read)
     match read {
         Read::Policy => {
             let api = Api::namespaced(client, &namespace);
-            observed.policy = Seen::live(write::get(&api, &observed.backup.spec.backup_policy_name).await?.map(Arc::new));
+            observed.policy = Seen::live(
+                write::get(&api, &observed.backup.spec.backup_policy_name)
+                    .await?
+                    .map(Arc::new),
+            );
         }
         Read::Tool => {
             let name = section.and_then(|section| section.backup_tool_name).unwrap_or_default();
             observed.tool = Seen::live(write::get(&Api::all(client), &name).await?.map(Arc::new));
         }
         Read::Repo => {
-            let Some(backup::Storage::Repo(name)) = storage(observed) else { return Ok(()) };
+            let Some(backup::Storage::Repo(name)) = storage(observed) else {
+                return Ok(());
+            };
             let repo = write::get(&Api::all(client), &name).await?.map(Arc::new);
             observed.repo = Seen::live(repo);
         }
         Read::Claim => {
-            let Some(backup::Storage::Claim(name)) = storage(observed) else { return Ok(()) };
-            observed.claim = Seen::live(write::get(&Api::namespaced(client, &namespace), &name).await?.map(Arc::new));
+            let Some(backup::Storage::Claim(name)) = storage(observed) else {
+                return Ok(());
+            };
+            observed.claim = Seen::live(
+                write::get(&Api::namespaced(client, &namespace), &name)
+                    .await?
+                    .map(Arc::new),
+            );
         }
         Read::Pods => {
-            let selector = section.map(|section| section.base.target.labels_selector).unwrap_or_default();
+            let selector = section
+                .map(|section| section.base.target.labels_selector)
+                .unwrap_or_default();
             // Admission refuses a selector that cannot be written before it asks for pods.
             let labels = target::selector(&selector).map_err(|error| WriteError::Refused(error.to_string()))?;
             let api: Api<Pod> = Api::namespaced(client, &namespace);

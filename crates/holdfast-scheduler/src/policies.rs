@@ -24,7 +24,9 @@ use crate::{Context, error::Error, observe};
 
 /// Looks at one policy.
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, Error> {
-    let Some(found) = context.policies.by_key(&key) else { return Ok(Next::AwaitChange) };
+    let Some(found) = context.policies.by_key(&key) else {
+        return Ok(Next::AwaitChange);
+    };
     let now = clock::now();
     if found.metadata.deletion_timestamp.is_some() {
         return Ok(Next::AwaitChange);
@@ -41,7 +43,11 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
         Slot::None { next: None } => Ok(Next::AwaitChange),
         Slot::None { next: Some(next) } => {
             context.metrics.next_slot(&found, next);
-            Ok(Next::After(Duration::try_from(next.duration_since(clock::now())).unwrap_or_default().max(Duration::from_millis(50))))
+            Ok(Next::After(
+                Duration::try_from(next.duration_since(clock::now()))
+                    .unwrap_or_default()
+                    .max(Duration::from_millis(50)),
+            ))
         }
         Slot::Missed(slot) => {
             let text = format!("slot {slot} was missed: nothing started it within startingDeadlineMinutes");
@@ -58,7 +64,11 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
 async fn settle(context: &Context, found: &Arc<BackupPolicy>, wanted: BackupPolicyStatus) -> Result<Next, Error> {
     let before = found.status.as_ref().and_then(|status| status.failure_reason.clone());
     let failure = wanted.failure_reason.clone();
-    let reason = wanted.conditions.first().map(|condition| condition.reason.clone()).unwrap_or_default();
+    let reason = wanted
+        .conditions
+        .first()
+        .map(|condition| condition.reason.clone())
+        .unwrap_or_default();
     put(context, found, wanted).await?;
     if let Some(failure) = failure.filter(|failure| Some(failure) != before.as_ref()) {
         context.service.events.publish(&**found, true, &reason, &failure).await;
@@ -67,9 +77,15 @@ async fn settle(context: &Context, found: &Arc<BackupPolicy>, wanted: BackupPoli
 }
 
 async fn put(context: &Context, found: &Arc<BackupPolicy>, status: BackupPolicyStatus) -> Result<(), Error> {
-    let api: Api<BackupPolicy> = Api::namespaced(context.service.client.clone(), &found.namespace().unwrap_or_default());
-    let wanted = BackupPolicy { status: Some(status), ..(**found).clone() };
-    write::put_status(&api, &wanted).await.map_err(Error::during("writing the policy's status"))?;
+    let api: Api<BackupPolicy> =
+        Api::namespaced(context.service.client.clone(), &found.namespace().unwrap_or_default());
+    let wanted = BackupPolicy {
+        status: Some(status),
+        ..(**found).clone()
+    };
+    write::put_status(&api, &wanted)
+        .await
+        .map_err(Error::during("writing the policy's status"))?;
     Ok(())
 }
 
@@ -78,15 +94,33 @@ fn unfinished(context: &Context, found: &BackupPolicy) -> bool {
     let uid = found.uid();
     context.backups.all().iter().any(|backup| {
         backup.spec.backup_type == BackupType::Datafile
-            && backup.labels().get(LABEL_AUTOBACKUP).is_some_and(|value| value == "true")
+            && backup
+                .labels()
+                .get(LABEL_AUTOBACKUP)
+                .is_some_and(|value| value == "true")
             && backup.annotations().get(ANNOTATION_POLICY_UID) == uid.as_ref()
     })
 }
 
 /// Settles a slot without a Backup, and says so.
-async fn pass_over(context: &Context, found: &Arc<BackupPolicy>, slot: Timestamp, reason: Reason, text: &str) -> Result<Next, Error> {
-    put(context, found, policy::after_slot(found, slot, Some((reason, text)), clock::now())).await?;
-    context.service.events.publish(&**found, true, reason.as_str(), text).await;
+async fn pass_over(
+    context: &Context,
+    found: &Arc<BackupPolicy>,
+    slot: Timestamp,
+    reason: Reason,
+    text: &str,
+) -> Result<Next, Error> {
+    put(
+        context,
+        found,
+        policy::after_slot(found, slot, Some((reason, text)), clock::now()),
+    )
+    .await?;
+    context
+        .service
+        .events
+        .publish(&**found, true, reason.as_str(), text)
+        .await;
     context.metrics.slot(found, reason.as_str());
     tell(context, found, "missed", slot, reason);
     Ok(Next::AwaitChange)
@@ -104,7 +138,9 @@ async fn make(context: &Context, found: &Arc<BackupPolicy>, slot: Timestamp) -> 
         Ok(_) => {}
         Err(WriteError::Exists) => {
             let name = backup.name_any();
-            let existing = write::get(&api, &name).await.map_err(Error::during("reading the slot's Backup"))?;
+            let existing = write::get(&api, &name)
+                .await
+                .map_err(Error::during("reading the slot's Backup"))?;
             if existing.is_none_or(|existing| !policy::is_made_for(&existing, &backup)) {
                 let text = format!("slot {slot} was passed over: Backup {name} exists and was not made for it");
                 return pass_over(context, found, slot, Reason::SlotNameTaken, &text).await;
@@ -121,15 +157,30 @@ async fn make(context: &Context, found: &Arc<BackupPolicy>, slot: Timestamp) -> 
 /// Adds what admission would add, if everything is ready; else the Backup is created as it is and waits its turn.
 async fn admit(context: &Context, backup: &mut Backup) {
     let mut observed = observe::observe(context, Arc::new(backup.clone()));
-    if observe::read(context, &mut observed, admission::Read::Pods).await.is_err() {
+    if observe::read(context, &mut observed, admission::Read::Pods)
+        .await
+        .is_err()
+    {
         return;
     }
-    let Ok(metadata) = admission::admit(&observed, clock::now()) else { return };
+    let Ok(metadata) = admission::admit(&observed, clock::now()) else {
+        return;
+    };
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let pairs = |field: &str| metadata.get(field).and_then(Value::as_object).cloned().unwrap_or_default();
-    let labels = pairs("labels").into_iter().filter_map(|(key, value)| Some((key, text(&value)?)));
+    let pairs = |field: &str| {
+        metadata
+            .get(field)
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let labels = pairs("labels")
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, text(&value)?)));
     backup.labels_mut().extend(labels);
-    let annotations = pairs("annotations").into_iter().filter_map(|(key, value)| Some((key, text(&value)?)));
+    let annotations = pairs("annotations")
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, text(&value)?)));
     backup.annotations_mut().extend(annotations);
     context.metrics.admission(Reason::Admitted);
 }

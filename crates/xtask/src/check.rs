@@ -23,13 +23,29 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("holdfast-e2e", &["holdfast-api", "holdfast-testkit"]),
 ];
 const SERVICE: &[&str] = &["holdfast-api", "holdfast-core", "holdfast-runtime", "holdfast-store"];
-const SERVICES: &[&str] = &["holdfast-scheduler", "holdfast-executor", "holdfast-repo-manager", "holdfast-gc", "holdfast-restore"];
+const SERVICES: &[&str] = &[
+    "holdfast-scheduler",
+    "holdfast-executor",
+    "holdfast-repo-manager",
+    "holdfast-gc",
+    "holdfast-restore",
+];
 /// Libraries that only the runtime may know: the services would drift apart.
-const RUNTIME_ONLY: &[&str] = &["async-nats", "prometheus", "opentelemetry", "opentelemetry_sdk", "opentelemetry-otlp", "axum"];
+const RUNTIME_ONLY: &[&str] = &[
+    "async-nats",
+    "prometheus",
+    "opentelemetry",
+    "opentelemetry_sdk",
+    "opentelemetry-otlp",
+    "axum",
+];
 
 /// Fails if a crate depends on one that it must not know.
 pub(crate) fn dependencies(root: &Path) -> anyhow::Result<()> {
-    let output = Command::new("cargo").args(["metadata", "--format-version", "1", "--no-deps"]).current_dir(root).output()?;
+    let output = Command::new("cargo")
+        .args(["metadata", "--format-version", "1", "--no-deps"])
+        .current_dir(root)
+        .output()?;
     let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata cannot be read")?;
     let mut allowed: BTreeMap<&str, &[&str]> = ALLOWED.iter().copied().collect();
     allowed.extend(SERVICES.iter().map(|service| (*service, SERVICE)));
@@ -62,7 +78,12 @@ const LINES_MAX: usize = 400;
 /// Fails if a source file is too long or holds something unfinished.
 pub(crate) fn files(root: &Path) -> anyhow::Result<()> {
     // Written in two parts, so that this file does not find itself.
-    let unfinished = [concat!("to", "do!("), concat!("unimple", "mented!("), concat!("#[ig", "nore"), concat!("TO", "DO")];
+    let unfinished = [
+        concat!("to", "do!("),
+        concat!("unimple", "mented!("),
+        concat!("#[ig", "nore"),
+        concat!("TO", "DO"),
+    ];
     let mut wrong = Vec::new();
     let mut sources = Vec::new();
     for folder in ["crates", "tests"] {
@@ -75,7 +96,12 @@ pub(crate) fn files(root: &Path) -> anyhow::Result<()> {
         if lines > LINES_MAX {
             wrong.push(format!("{name} has {lines} lines and may have {LINES_MAX}: split it"));
         }
-        wrong.extend(unfinished.iter().filter(|word| text.contains(**word)).map(|word| format!("{name} holds {word}")));
+        wrong.extend(
+            unfinished
+                .iter()
+                .filter(|word| text.contains(**word))
+                .map(|word| format!("{name} holds {word}")),
+        );
     }
     report(&wrong)
 }
@@ -93,5 +119,9 @@ fn collect(folder: &Path, sources: &mut Vec<PathBuf>) -> anyhow::Result<()> {
 }
 
 fn report(wrong: &[String]) -> anyhow::Result<()> {
-    if wrong.is_empty() { Ok(()) } else { bail!("{}", wrong.join("\n")) }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        bail!("{}", wrong.join("\n"))
+    }
 }

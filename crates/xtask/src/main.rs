@@ -46,5 +46,8 @@ fn main() -> anyhow::Result<()> {
 /// The workspace's folder: two above this crate's.
 fn root() -> anyhow::Result<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.ancestors().nth(2).map(Path::to_path_buf).context("this crate lies outside its workspace")
+    own.ancestors()
+        .nth(2)
+        .map(Path::to_path_buf)
+        .context("this crate lies outside its workspace")
 }

@@ -27,16 +27,26 @@ pub(super) fn ensure(observed: &Observed, section: &CommonBackupPolicy, name: &s
         return Err(Problem::Read(Read::Claim));
     }
     let Some(wanted) = section.persistent_volume_claim.as_ref() else {
-        return Err(Problem::Fail(Reason::PVCNotFound, format!("persistent volume claim \"{name}\" not found")));
+        return Err(Problem::Fail(
+            Reason::PVCNotFound,
+            format!("persistent volume claim \"{name}\" not found"),
+        ));
     };
     if wanted.create_policy == CreatePvcPolicy::Never {
-        return Err(Problem::Missing(Reason::PVCNotFound, format!("persistent volume claim \"{name}\" not found")));
+        return Err(Problem::Missing(
+            Reason::PVCNotFound,
+            format!("persistent volume claim \"{name}\" not found"),
+        ));
     }
     if wanted.persistent_volume_config_map.is_some() && wanted.storage_class_name.as_deref().is_none_or(str::is_empty) {
-        let text = "persistentVolumeConfigMap is not served by this version: create the claim, or name a storageClassName";
+        let text =
+            "persistentVolumeConfigMap is not served by this version: create the claim, or name a storageClassName";
         return Err(Problem::Fail(Reason::Unsupported, text.to_owned()));
     }
-    let capacity = wanted.init_capacity.clone().unwrap_or_else(|| Quantity(DEFAULT_CAPACITY.to_owned()));
+    let capacity = wanted
+        .init_capacity
+        .clone()
+        .unwrap_or_else(|| Quantity(DEFAULT_CAPACITY.to_owned()));
     let policy = observed.backup.spec.backup_policy_name.clone();
     let claim = PersistentVolumeClaim {
         metadata: ObjectMeta {

@@ -28,7 +28,10 @@ pub struct Found<'a> {
 pub fn find(observed: &Observed) -> Result<Found<'_>, Problem> {
     let backup = &*observed.backup;
     if backup.spec.backup_type == BackupType::Snapshot {
-        return Err(Problem::Fail(Reason::Unsupported, "VolumeSnapshot feature disabled.".to_owned()));
+        return Err(Problem::Fail(
+            Reason::Unsupported,
+            "VolumeSnapshot feature disabled.".to_owned(),
+        ));
     }
     let name = &backup.spec.backup_policy_name;
     let policy = present(&observed.policy, Read::Policy, Reason::PolicyNotFound, || {
@@ -53,7 +56,12 @@ pub fn find(observed: &Observed) -> Result<Found<'_>, Problem> {
     Ok(Found { policy, repo, pod })
 }
 
-fn present<'a, K>(seen: &'a Seen<K>, read: Read, reason: Reason, text: impl FnOnce() -> String) -> Result<&'a K, Problem> {
+fn present<'a, K>(
+    seen: &'a Seen<K>,
+    read: Read,
+    reason: Reason,
+    text: impl FnOnce() -> String,
+) -> Result<&'a K, Problem> {
     match seen.get() {
         Some(object) => Ok(object),
         None if seen.live => Err(Problem::Missing(reason, text())),
@@ -65,10 +73,16 @@ fn present<'a, K>(seen: &'a Seen<K>, read: Read, reason: Reason, text: impl FnOn
 fn logfile(backup: &Backup, policy: &BackupPolicy) -> Problem {
     let name = policy.name_any();
     if backup.name_any() != naming::derived(policy, BackupType::Logfile) {
-        let text = format!("backup name is incorrect for logfile, you can create the logfile backup by enabling the schedule in BackupPolicy \"{name}\"");
+        let text = format!(
+            "backup name is incorrect for logfile, you can create the logfile backup by enabling the schedule in BackupPolicy \"{name}\""
+        );
         return Problem::Fail(Reason::InvalidLogfileBackupName, text);
     }
-    let schedule = policy.spec.schedule.as_ref().and_then(|schedule| schedule.logfile.as_ref());
+    let schedule = policy
+        .spec
+        .schedule
+        .as_ref()
+        .and_then(|schedule| schedule.logfile.as_ref());
     match schedule {
         None => Problem::Fail(
             Reason::BackupNotSupported,
@@ -78,7 +92,10 @@ fn logfile(backup: &Backup, policy: &BackupPolicy) -> Problem {
             Reason::BackupScheduleDisabled,
             format!("logfile schedule is disabled, you can enable spec.schedule.logfile in BackupPolicy \"{name}\""),
         ),
-        Some(_) => Problem::Fail(Reason::Unsupported, "this version of Holdfast backs up data files, not logs".to_owned()),
+        Some(_) => Problem::Fail(
+            Reason::Unsupported,
+            "this version of Holdfast backs up data files, not logs".to_owned(),
+        ),
     }
 }
 
@@ -86,7 +103,10 @@ fn logfile(backup: &Backup, policy: &BackupPolicy) -> Problem {
 fn usable(section: &CommonBackupPolicy, policy: &BackupPolicy, backup: &Backup) -> Result<(), Problem> {
     target::selector(&section.base.target.labels_selector)
         .map_err(|error| Problem::Fail(Reason::InvalidSelector, error.to_string()))?;
-    let prefix = policy.annotations().get(ANNOTATION_PATH_PREFIX).map_or("", String::as_str);
+    let prefix = policy
+        .annotations()
+        .get(ANNOTATION_PATH_PREFIX)
+        .map_or("", String::as_str);
     naming::backup_path(&backup.namespace().unwrap_or_default(), prefix, &backup.name_any())
         .map_err(|error| Problem::Fail(Reason::InvalidPathPrefix, error.to_string()))?;
     Ok(())
@@ -95,9 +115,14 @@ fn usable(section: &CommonBackupPolicy, policy: &BackupPolicy, backup: &Backup) 
 fn tool(observed: &Observed, section: &CommonBackupPolicy) -> Result<(), Problem> {
     let name = section.backup_tool_name.as_deref().unwrap_or_default();
     if name.is_empty() {
-        return Err(Problem::Fail(Reason::InvalidPolicy, "spec.datafile.backupToolName is empty".to_owned()));
+        return Err(Problem::Fail(
+            Reason::InvalidPolicy,
+            "spec.datafile.backupToolName is empty".to_owned(),
+        ));
     }
-    let tool = present(&observed.tool, Read::Tool, Reason::ToolNotFound, || format!("backupTool: {name} not found"))?;
+    let tool = present(&observed.tool, Read::Tool, Reason::ToolNotFound, || {
+        format!("backupTool: {name} not found")
+    })?;
     if tool.spec.deploy_kind == DeployKind::StatefulSet {
         let text = format!("backupTool {name} runs continuously (deployKind statefulSet), which data files do not");
         return Err(Problem::Fail(Reason::Unsupported, text));
@@ -120,7 +145,9 @@ fn storage(observed: &Observed, section: &CommonBackupPolicy) -> Result<Option<S
         Storage::Repo(name) => {
             let known = observed.repos.iter().any(|repo| repo.name_any() == name);
             if !known {
-                present(&observed.repo, Read::Repo, Reason::RepoNotFound, || format!("backup repo {name} not found"))?;
+                present(&observed.repo, Read::Repo, Reason::RepoNotFound, || {
+                    format!("backup repo {name} not found")
+                })?;
             }
             Ok(Some(name))
         }
@@ -138,8 +165,9 @@ fn pod(observed: &Observed) -> Result<&Pod, Problem> {
             let text = format!("pod {} matches the selector and is not Ready", pod.name_any());
             Err(Problem::Wait(Reason::TargetPodNotReady, text))
         }
-        Choice::None => {
-            Err(Problem::Missing(Reason::NoTargetPod, "can not find any pod to backup by labelsSelector".to_owned()))
-        }
+        Choice::None => Err(Problem::Missing(
+            Reason::NoTargetPod,
+            "can not find any pod to backup by labelsSelector".to_owned(),
+        )),
     }
 }

@@ -126,7 +126,11 @@ pub enum Problem {
 
 /// Whether the Backup is new and not admitted yet.
 pub fn concerns(backup: &Backup) -> bool {
-    let phase = backup.status.as_ref().and_then(|status| status.phase).unwrap_or_default();
+    let phase = backup
+        .status
+        .as_ref()
+        .and_then(|status| status.phase)
+        .unwrap_or_default();
     phase == BackupPhase::New
         && (backup.metadata.deletion_timestamp.is_some() || !backup.annotations().contains_key(ANNOTATION_ADMITTED))
 }
@@ -135,7 +139,12 @@ pub fn concerns(backup: &Backup) -> bool {
 pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
     let backup = &*observed.backup;
     if !concerns(backup) {
-        return Decision { write: None, event: None, outcome: None, next: Next::AwaitChange };
+        return Decision {
+            write: None,
+            event: None,
+            outcome: None,
+            next: Next::AwaitChange,
+        };
     }
     if backup.metadata.deletion_timestamp.is_some() {
         return released(backup);
@@ -164,15 +173,38 @@ pub fn admit(observed: &Observed, now: Timestamp) -> Result<Value, Problem> {
     };
     label(LABEL_MANAGED_BY, Some(MANAGED_BY_KUBEBLOCKS.to_owned()));
     label(LABEL_BACKUP_TYPE, Some(backup.spec.backup_type.as_str().to_owned()));
-    label(LABEL_BACKUP_POLICY, Some(child_name(&policy.name_any(), &policy.uid().unwrap_or_default(), LABEL_MAX)));
-    label(LABEL_INSTANCE, Some(found.pod.labels().get(LABEL_INSTANCE).cloned().unwrap_or_default()));
-    label(LABEL_COMPONENT_NAME, Some(found.pod.labels().get(LABEL_COMPONENT_NAME).cloned().unwrap_or_default()));
+    label(
+        LABEL_BACKUP_POLICY,
+        Some(child_name(
+            &policy.name_any(),
+            &policy.uid().unwrap_or_default(),
+            LABEL_MAX,
+        )),
+    );
+    label(
+        LABEL_INSTANCE,
+        Some(found.pod.labels().get(LABEL_INSTANCE).cloned().unwrap_or_default()),
+    );
+    label(
+        LABEL_COMPONENT_NAME,
+        Some(
+            found
+                .pod
+                .labels()
+                .get(LABEL_COMPONENT_NAME)
+                .cloned()
+                .unwrap_or_default(),
+        ),
+    );
     if let Some(repo) = found.repo {
         label(LABEL_BACKUP_REPO_NAME, Some(repo));
     }
     let mut annotations = Map::new();
     annotations.insert(ANNOTATION_ADMITTED.to_owned(), now.to_string().into());
-    annotations.insert(ANNOTATION_POLICY_UID.to_owned(), policy.uid().unwrap_or_default().into());
+    annotations.insert(
+        ANNOTATION_POLICY_UID.to_owned(),
+        policy.uid().unwrap_or_default().into(),
+    );
     annotations.insert(ANNOTATION_TARGET_POD_NAME.to_owned(), found.pod.name_any().into());
     if !backup.annotations().contains_key(ANNOTATION_TRACEPARENT) && !observed.traceparent.is_empty() {
         annotations.insert(ANNOTATION_TRACEPARENT.to_owned(), observed.traceparent.clone().into());
@@ -201,10 +233,18 @@ fn settle(observed: &Observed, problem: Problem, now: Timestamp) -> Decision {
     let created = backup.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
     let waited = now.duration_since(created);
     match problem {
-        Problem::Read(read) => Decision { write: None, event: None, outcome: None, next: Next::Read(read) },
-        Problem::Write(write) => {
-            Decision { write: Some(*write), event: None, outcome: None, next: Next::After(SignedDuration::from_secs(1)) }
-        }
+        Problem::Read(read) => Decision {
+            write: None,
+            event: None,
+            outcome: None,
+            next: Next::Read(read),
+        },
+        Problem::Write(write) => Decision {
+            write: Some(*write),
+            event: None,
+            outcome: None,
+            next: Next::After(SignedDuration::from_secs(1)),
+        },
         Problem::Fail(reason, text) => failed(observed, reason, &text, now),
         Problem::Missing(reason, text) if waited >= GRACE => failed(observed, reason, &text, now),
         Problem::Missing(reason, text) => waiting(backup, reason, &text, GRACE - waited, now),
@@ -223,7 +263,15 @@ fn waiting(backup: &Backup, reason: Reason, text: &str, left: SignedDuration, no
     status.observed_generation = Some(generation);
     let message = format!("{text}: {}", reason.hint());
     let ready = condition::set(&mut status.conditions, READY, false, reason, &message, generation, now);
-    let going = condition::set(&mut status.conditions, RECONCILING, true, reason, &message, generation, now);
+    let going = condition::set(
+        &mut status.conditions,
+        RECONCILING,
+        true,
+        reason,
+        &message,
+        generation,
+        now,
+    );
     Decision {
         write: (ready || going).then(|| Write::Status(Box::new(status))),
         event: None,
@@ -240,11 +288,25 @@ fn failed(observed: &Observed, reason: Reason, text: &str, now: Timestamp) -> De
     status.observed_generation = Some(generation);
     status.failure_reason = Some(text.to_owned());
     status.completion_timestamp = Some(Time(now));
-    let kept = observed.policy.get().and_then(|policy| policy.spec.retention.as_ref()?.ttl.as_deref());
-    status.expiration = kept.and_then(|text| ttl::parse(text).ok()).and_then(|kept| now.checked_add(kept).ok()).map(Time);
+    let kept = observed
+        .policy
+        .get()
+        .and_then(|policy| policy.spec.retention.as_ref()?.ttl.as_deref());
+    status.expiration = kept
+        .and_then(|text| ttl::parse(text).ok())
+        .and_then(|kept| now.checked_add(kept).ok())
+        .map(Time);
     let message = format!("{text}: {}", reason.hint());
     condition::set(&mut status.conditions, READY, false, reason, &message, generation, now);
-    condition::set(&mut status.conditions, RECONCILING, false, reason, &message, generation, now);
+    condition::set(
+        &mut status.conditions,
+        RECONCILING,
+        false,
+        reason,
+        &message,
+        generation,
+        now,
+    );
     condition::set(&mut status.conditions, STALLED, true, reason, &message, generation, now);
     Decision {
         write: Some(Write::Status(Box::new(status))),

@@ -46,7 +46,7 @@ pub(super) fn message(reason: Reason, text: &str) -> String {
 }
 
 /// What happened, from a message.
-pub(super) fn text<'a>(reason: Reason, message: &'a str) -> &'a str {
+pub(super) fn text(reason: Reason, message: &str) -> &str {
     message
         .strip_suffix(reason.hint())
         .and_then(|text| text.strip_suffix(": "))

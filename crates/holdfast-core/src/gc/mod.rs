@@ -7,7 +7,7 @@ mod slim;
 #[cfg(test)]
 mod tests;
 
-pub use purge::{Batch, BATCH_MAX, Entry, Outcome, outcome, purge_job, purge_job_name};
+pub use purge::{BATCH_MAX, Batch, Entry, Outcome, outcome, purge_job, purge_job_name};
 pub use release::{Decision, Observed, Write, claim_and_path, concerns, decide, purge_failed, release};
 pub use retention::{Doomed, Group, Limits, next_expiration, retire};
 pub use slim::{SlimBackup, SlimSpec, SlimStatus};

@@ -68,14 +68,20 @@ impl Batch {
 /// The Job's name: by its content, so that made twice it is the same.
 pub fn purge_job_name(batch: &Batch) -> String {
     let text = serde_json::to_string(&batch.entries).unwrap_or_default();
-    let digits: String = hex(&Sha256::digest(format!("{}/{text}", batch.claim))).chars().take(16).collect();
+    let digits: String = hex(&Sha256::digest(format!("{}/{text}", batch.claim)))
+        .chars()
+        .take(16)
+        .collect();
     format!("holdfast-purge-{digits}")
 }
 
 /// The Job that removes a batch. It belongs to no Backup: it outlives those that it releases.
 pub fn purge_job(agent_image: &str, pull: Option<&str>, batch: &Batch) -> Job {
     let text = serde_json::to_string(&batch.entries).unwrap_or_default();
-    let environment = vec![env("HOLDFAST_PURGE", text.clone()), env("HOLDFAST_REPOSITORY_ROOT", crate::pod::REPOSITORY_DIR)];
+    let environment = vec![
+        env("HOLDFAST_PURGE", text.clone()),
+        env("HOLDFAST_REPOSITORY_ROOT", crate::pod::REPOSITORY_DIR),
+    ];
     let mounts = vec![repository_mount(&batch.claim)];
     agent_job(AgentJob {
         name: purge_job_name(batch),
@@ -84,7 +90,10 @@ pub fn purge_job(agent_image: &str, pull: Option<&str>, batch: &Batch) -> Job {
             (LABEL_MANAGED_BY.to_owned(), MANAGED_BY_HOLDFAST.to_owned()),
             (LABEL_ROLE.to_owned(), ROLE_PURGE.to_owned()),
         ]),
-        annotations: BTreeMap::from([(ANNOTATION_BATCH.to_owned(), text), (ANNOTATION_CLAIM.to_owned(), batch.claim.clone())]),
+        annotations: BTreeMap::from([
+            (ANNOTATION_BATCH.to_owned(), text),
+            (ANNOTATION_CLAIM.to_owned(), batch.claim.clone()),
+        ]),
         backoff_limit: ATTEMPTS,
         deadline_seconds: Some(ALLOWED_SECONDS),
         ttl_seconds: Some(KEPT_SECONDS),
@@ -108,7 +117,10 @@ pub enum Outcome {
 /// Reads a purge Job and its pods. Exit code 0, and so `Complete`, is given only when every entry is gone; a result
 /// that can be read must agree.
 pub fn outcome(job: &Job, pods: &[Pod], now: jiff::Timestamp) -> Outcome {
-    let told = pods.iter().filter_map(|pod| agent_result(pod, CONTAINER)).find(|result| result.outcome == Told::Purged);
+    let told = pods
+        .iter()
+        .filter_map(|pod| agent_result(pod, CONTAINER))
+        .find(|result| result.outcome == Told::Purged);
     match job_state(job) {
         JobState::Complete => {
             let wanted = Batch::of(job).map_or(0, |batch| batch.entries.len());
@@ -119,9 +131,11 @@ pub fn outcome(job: &Job, pods: &[Pod], now: jiff::Timestamp) -> Outcome {
                 _ => Outcome::Purged,
             }
         }
-        JobState::Failed { message, .. } => {
-            Outcome::Failed(pods.iter().find_map(|pod| failure(pod, CONTAINER)).map_or(message, |failure| failure.message))
-        }
+        JobState::Failed { message, .. } => Outcome::Failed(
+            pods.iter()
+                .find_map(|pod| failure(pod, CONTAINER))
+                .map_or(message, |failure| failure.message),
+        ),
         JobState::Running => {
             let trouble = pods.iter().find_map(|pod| crate::pod::trouble(pod, now));
             Outcome::Working(trouble.map(|trouble| (trouble.reason, trouble.message)))

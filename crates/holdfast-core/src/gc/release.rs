@@ -45,7 +45,11 @@ pub struct Decision {
 
 impl Decision {
     fn nothing() -> Self {
-        Self { write: None, event: None, purge: false }
+        Self {
+            write: None,
+            event: None,
+            purge: false,
+        }
     }
 }
 
@@ -53,15 +57,24 @@ impl Decision {
 pub fn concerns(phase: Option<BackupPhase>, deleted: bool, finalizers: &[String]) -> bool {
     deleted
         && finalizers.iter().any(|name| name == FINALIZER)
-        && matches!(phase, Some(BackupPhase::Completed | BackupPhase::Failed | BackupPhase::Deleting))
+        && matches!(
+            phase,
+            Some(BackupPhase::Completed | BackupPhase::Failed | BackupPhase::Deleting)
+        )
 }
 
 /// The claim and the directory that a Backup's files are in, if it ever got that far.
 pub fn claim_and_path(backup: &Backup) -> Option<(String, String)> {
     let status = backup.status.as_ref()?;
     let plan = status.plan.as_ref();
-    let written = status.manifests.as_ref().and_then(|manifests| manifests.backup_tool.as_ref()?.file_path.clone());
-    let claim = status.persistent_volume_claim_name.clone().or_else(|| Some(plan?.persistent_volume_claim_name.clone()))?;
+    let written = status
+        .manifests
+        .as_ref()
+        .and_then(|manifests| manifests.backup_tool.as_ref()?.file_path.clone());
+    let claim = status
+        .persistent_volume_claim_name
+        .clone()
+        .or_else(|| Some(plan?.persistent_volume_claim_name.clone()))?;
     let path = written.or_else(|| Some(plan?.path.clone()))?;
     // The last part must be the Backup's own name: a directory that others share is never removed.
     let own = path.rsplit('/').next() == Some(&backup.name_any());
@@ -83,13 +96,20 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
         let text = format!("increments build on it and stay: {}", observed.children.join(", "));
         return said(backup, Reason::BlockedByChildren, &text, now);
     }
-    let Some((claim, path)) = claim_and_path(backup) else { return released(backup, None) };
+    let Some((claim, path)) = claim_and_path(backup) else {
+        return released(backup, None);
+    };
     let Some(found) = &observed.claim else {
         let text = format!("claim {claim} is gone: files at {path}, if its volume still exists, stay there");
         return released(backup, Some((true, Reason::DataLeftBehind, text)));
     };
     // A claim that was never bound never held a file.
-    if found.spec.as_ref().and_then(|spec| spec.volume_name.as_deref()).is_none_or(str::is_empty) {
+    if found
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.volume_name.as_deref())
+        .is_none_or(str::is_empty)
+    {
         return released(backup, None);
     }
     if phase != Some(BackupPhase::Deleting) {
@@ -97,16 +117,51 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
         status.phase = Some(BackupPhase::Deleting);
         let generation = backup.metadata.generation.unwrap_or_default();
         let text = format!("removing {path} from claim {claim}");
-        condition::set(&mut status.conditions, READY, false, Reason::Purging, &text, generation, now);
-        condition::set(&mut status.conditions, RECONCILING, true, Reason::Purging, &text, generation, now);
-        condition::set(&mut status.conditions, STALLED, false, Reason::Purging, &text, generation, now);
-        return Decision { write: Some(Write::Status(Box::new(status))), event: None, purge: true };
+        condition::set(
+            &mut status.conditions,
+            READY,
+            false,
+            Reason::Purging,
+            &text,
+            generation,
+            now,
+        );
+        condition::set(
+            &mut status.conditions,
+            RECONCILING,
+            true,
+            Reason::Purging,
+            &text,
+            generation,
+            now,
+        );
+        condition::set(
+            &mut status.conditions,
+            STALLED,
+            false,
+            Reason::Purging,
+            &text,
+            generation,
+            now,
+        );
+        return Decision {
+            write: Some(Write::Status(Box::new(status))),
+            event: None,
+            purge: true,
+        };
     }
-    Decision { purge: true, ..Decision::nothing() }
+    Decision {
+        purge: true,
+        ..Decision::nothing()
+    }
 }
 
 fn released(backup: &Backup, event: Option<(bool, Reason, String)>) -> Decision {
-    Decision { write: Some(release(backup)), event, purge: false }
+    Decision {
+        write: Some(release(backup)),
+        event,
+        purge: false,
+    }
 }
 
 /// The write that lets a Backup go.
@@ -132,7 +187,8 @@ pub fn purge_failed(backup: &Backup, job: &str, reason: Reason, why: &str, now: 
     let generation = backup.metadata.generation.unwrap_or_default();
     let mut status = backup.status.clone().unwrap_or_default();
     if reason == Reason::PurgeFailed {
-        let text = format!("the job \"{job}\" for backup files deletion failed, you can delete it to re-delete the files");
+        let text =
+            format!("the job \"{job}\" for backup files deletion failed, you can delete it to re-delete the files");
         status.failure_reason = Some(text);
     }
     let message = format!("{why}: {}", reason.hint());

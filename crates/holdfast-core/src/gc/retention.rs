@@ -38,9 +38,20 @@ impl Limits {
         let limit = |limit: Option<i32>| usize::try_from(limit.unwrap_or(DEFAULT_LIMIT)).unwrap_or(0);
         let common = |section: &holdfast_api::CommonBackupPolicy| limit(section.base.backups_history_limit);
         let mut limits = BTreeMap::new();
-        limits.extend(spec.datafile.as_ref().map(|section| (BackupType::Datafile, common(section))));
-        limits.extend(spec.snapshot.as_ref().map(|section| (BackupType::Snapshot, limit(section.base.backups_history_limit))));
-        Self { uid: policy.uid().unwrap_or_default(), limits }
+        limits.extend(
+            spec.datafile
+                .as_ref()
+                .map(|section| (BackupType::Datafile, common(section))),
+        );
+        limits.extend(
+            spec.snapshot
+                .as_ref()
+                .map(|section| (BackupType::Snapshot, limit(section.base.backups_history_limit))),
+        );
+        Self {
+            uid: policy.uid().unwrap_or_default(),
+            limits,
+        }
     }
 }
 
@@ -56,7 +67,13 @@ pub struct Group {
 type Keep = fn(&SlimBackup, &Group) -> bool;
 
 /// Why a Backup stays, whatever its age: the first that holds decides.
-const KEEP: &[Keep] = &[is_at_work, is_going_already, is_protected, is_newest_good_of_its_series, is_parent_of_one_that_stays];
+const KEEP: &[Keep] = &[
+    is_at_work,
+    is_going_already,
+    is_protected,
+    is_newest_good_of_its_series,
+    is_parent_of_one_that_stays,
+];
 
 fn is_at_work(backup: &SlimBackup, _: &Group) -> bool {
     !matches!(backup.status.phase, Some(BackupPhase::Completed | BackupPhase::Failed))
@@ -67,7 +84,10 @@ fn is_going_already(backup: &SlimBackup, _: &Group) -> bool {
 }
 
 fn is_protected(backup: &SlimBackup, _: &Group) -> bool {
-    backup.labels().get(LABEL_BACKUP_PROTECTION).is_some_and(|value| value.eq_ignore_ascii_case("retain"))
+    backup
+        .labels()
+        .get(LABEL_BACKUP_PROTECTION)
+        .is_some_and(|value| value.eq_ignore_ascii_case("retain"))
 }
 
 fn is_newest_good_of_its_series(backup: &SlimBackup, group: &Group) -> bool {
@@ -75,21 +95,31 @@ fn is_newest_good_of_its_series(backup: &SlimBackup, group: &Group) -> bool {
         return false;
     }
     let key = series(backup);
-    let newest = group.backups.iter().filter(|other| other.is_good() && series(other) == key).max_by_key(|other| order(other));
+    let newest = group
+        .backups
+        .iter()
+        .filter(|other| other.is_good() && series(other) == key)
+        .max_by_key(|other| order(other));
     newest.is_some_and(|newest| newest.metadata.uid == backup.metadata.uid)
 }
 
 /// An increment that stays needs every Backup below it.
 fn is_parent_of_one_that_stays(backup: &SlimBackup, group: &Group) -> bool {
     let name = backup.name_any();
-    group.backups.iter().any(|child| child.parent() == Some(&name) && child.metadata.deletion_timestamp.is_none())
+    group
+        .backups
+        .iter()
+        .any(|child| child.parent() == Some(&name) && child.metadata.deletion_timestamp.is_none())
 }
 
 /// What a Backup is one of: type and source. Namespace and policy are those of the group.
 fn series(backup: &SlimBackup) -> (BackupType, Option<String>) {
     let labels = backup.labels();
     let source = labels.get(LABEL_CLUSTER_UID).or_else(|| labels.get(LABEL_INSTANCE));
-    (backup.spec.backup_type, source.filter(|source| !source.is_empty()).cloned())
+    (
+        backup.spec.backup_type,
+        source.filter(|source| !source.is_empty()).cloned(),
+    )
 }
 
 fn order(backup: &SlimBackup) -> (Option<Timestamp>, String) {
@@ -106,7 +136,10 @@ pub fn retire(group: &Group, now: Timestamp) -> Vec<Doomed> {
         let too_many = surplus.iter().any(|other| other.metadata.uid == backup.metadata.uid);
         if (expired || too_many) && !stays(backup) {
             let reason = if expired { Reason::Expired } else { Reason::Surplus };
-            doomed.push(Doomed { backup: Arc::clone(backup), reason });
+            doomed.push(Doomed {
+                backup: Arc::clone(backup),
+                reason,
+            });
         }
     }
     doomed
@@ -120,8 +153,14 @@ fn surplus(group: &Group) -> Vec<Arc<SlimBackup>> {
         let counts = |backup: &&Arc<SlimBackup>| {
             backup.spec.backup_type == *kind
                 && backup.is_good()
-                && backup.labels().get(LABEL_AUTOBACKUP).is_some_and(|value| value == "true")
-                && backup.annotations().get(ANNOTATION_POLICY_UID).is_none_or(|uid| *uid == limits.uid)
+                && backup
+                    .labels()
+                    .get(LABEL_AUTOBACKUP)
+                    .is_some_and(|value| value == "true")
+                && backup
+                    .annotations()
+                    .get(ANNOTATION_POLICY_UID)
+                    .is_none_or(|uid| *uid == limits.uid)
         };
         let mut scheduled: Vec<&Arc<SlimBackup>> = group.backups.iter().filter(counts).collect();
         scheduled.sort_by_key(|backup| order(backup));
@@ -133,6 +172,12 @@ fn surplus(group: &Group) -> Vec<Arc<SlimBackup>> {
 
 /// When the next Backup of a group expires.
 pub fn next_expiration(group: &Group, now: Timestamp) -> Option<Timestamp> {
-    let times = group.backups.iter().filter(|backup| backup.metadata.deletion_timestamp.is_none());
-    times.filter_map(|backup| Some(backup.status.expiration.as_ref()?.0)).filter(|time| *time > now).min()
+    let times = group
+        .backups
+        .iter()
+        .filter(|backup| backup.metadata.deletion_timestamp.is_none());
+    times
+        .filter_map(|backup| Some(backup.status.expiration.as_ref()?.0))
+        .filter(|time| *time > now)
+        .min()
 }

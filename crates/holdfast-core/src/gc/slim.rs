@@ -64,7 +64,10 @@ pub struct SlimStatus {
 
 fn without_fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     let metadata = ObjectMeta::deserialize(deserializer)?;
-    Ok(ObjectMeta { managed_fields: None, ..metadata })
+    Ok(ObjectMeta {
+        managed_fields: None,
+        ..metadata
+    })
 }
 
 impl Resource for SlimBackup {
@@ -111,7 +114,11 @@ impl SlimBackup {
 
     /// The name of the Backup that it builds on.
     pub fn parent(&self) -> Option<&str> {
-        let parent = self.status.parent_backup_name.as_deref().or(self.spec.parent_backup_name.as_deref());
+        let parent = self
+            .status
+            .parent_backup_name
+            .as_deref()
+            .or(self.spec.parent_backup_name.as_deref());
         parent.filter(|name| !name.is_empty())
     }
 }

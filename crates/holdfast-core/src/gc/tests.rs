@@ -17,7 +17,13 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + seconds).unwrap()
 }
 
-fn slim(name: &str, phase: &str, ended: i64, expires: Option<i64>, change: impl FnOnce(&mut SlimBackup)) -> Arc<SlimBackup> {
+fn slim(
+    name: &str,
+    phase: &str,
+    ended: i64,
+    expires: Option<i64>,
+    change: impl FnOnce(&mut SlimBackup),
+) -> Arc<SlimBackup> {
     let mut backup: SlimBackup = serde_json::from_value(json!({
         "metadata": {"name": name, "namespace": "ns", "uid": name, "resourceVersion": "1", "labels": {LABEL_AUTOBACKUP: "true", "app.kubernetes.io/instance": "c"},
             "managedFields": [{"manager": "m"}]},
@@ -39,7 +45,10 @@ fn limits(limit: Value) -> Option<Limits> {
 }
 
 fn names(doomed: &[Doomed]) -> Vec<(String, Reason)> {
-    doomed.iter().map(|doomed| (doomed.backup.name_any(), doomed.reason)).collect()
+    doomed
+        .iter()
+        .map(|doomed| (doomed.backup.name_any(), doomed.reason))
+        .collect()
 }
 
 #[test]
@@ -58,7 +67,13 @@ fn expired_backups_go_but_the_newest_good_one() {
         ],
         limits: None,
     };
-    assert_eq!(names(&retire(&group, at(10))), [("old".to_owned(), Reason::Expired), ("failed".to_owned(), Reason::Expired)]);
+    assert_eq!(
+        names(&retire(&group, at(10))),
+        [
+            ("old".to_owned(), Reason::Expired),
+            ("failed".to_owned(), Reason::Expired)
+        ]
+    );
     assert_eq!(names(&retire(&group, at(9))), []);
     assert_eq!(next_expiration(&group, at(9)), Some(at(10)));
 }
@@ -71,13 +86,24 @@ fn only_completed_scheduled_backups_count_towards_the_limit() {
             slim("b2", "Completed", 2, None, |_| {}),
             slim("f3", "Failed", 3, None, |_| {}),
             slim("f4", "Failed", 4, None, |_| {}),
-            slim("manual", "Completed", 0, None, |backup| drop(backup.labels_mut().remove(LABEL_AUTOBACKUP))),
+            slim("manual", "Completed", 0, None, |backup| {
+                drop(backup.labels_mut().remove(LABEL_AUTOBACKUP))
+            }),
             slim("b5", "Completed", 5, None, |_| {}),
         ],
         limits: limits(json!(2)),
     };
     assert_eq!(names(&retire(&group, at(10))), [("b1".to_owned(), Reason::Surplus)]);
-    assert!(retire(&Group { limits: limits(json!(0)), ..group.clone() }, at(10)).is_empty());
+    assert!(
+        retire(
+            &Group {
+                limits: limits(json!(0)),
+                ..group.clone()
+            },
+            at(10)
+        )
+        .is_empty()
+    );
     assert!(retire(&Group { limits: None, ..group }, at(10)).is_empty());
 }
 
@@ -85,9 +111,16 @@ fn only_completed_scheduled_backups_count_towards_the_limit() {
 fn protected_backups_and_parents_stay() {
     let group = Group {
         backups: vec![
-            slim("protected", "Completed", 1, Some(5), |b| drop(b.labels_mut().insert(LABEL_BACKUP_PROTECTION.to_owned(), "RETAIN".to_owned()))),
+            slim("protected", "Completed", 1, Some(5), |b| {
+                drop(
+                    b.labels_mut()
+                        .insert(LABEL_BACKUP_PROTECTION.to_owned(), "RETAIN".to_owned()),
+                )
+            }),
             slim("parent", "Completed", 2, Some(5), |_| {}),
-            slim("child", "Completed", 3, None, |b| b.spec.parent_backup_name = Some("parent".to_owned())),
+            slim("child", "Completed", 3, None, |b| {
+                b.spec.parent_backup_name = Some("parent".to_owned())
+            }),
             slim("newest", "Completed", 4, None, |_| {}),
         ],
         limits: limits(json!(1)),
@@ -110,22 +143,43 @@ fn claim(volume: &str) -> PersistentVolumeClaim {
 }
 
 fn seen(phase: &str) -> Observed {
-    Observed { backup: backup(phase), namespace_terminating: false, claim: Some(claim("pv")), children: Vec::new() }
+    Observed {
+        backup: backup(phase),
+        namespace_terminating: false,
+        claim: Some(claim("pv")),
+        children: Vec::new(),
+    }
 }
 
 #[test]
 fn a_deleted_backup_says_so_and_is_purged() {
     let decision = decide(&seen("Completed"), at(1));
-    let Some(Write::Status(status)) = &decision.write else { panic!("{decision:?}") };
+    let Some(Write::Status(status)) = &decision.write else {
+        panic!("{decision:?}")
+    };
     assert_eq!(status.phase, Some(BackupPhase::Deleting));
     assert!(decision.purge);
-    assert_eq!(decide(&seen("Deleting"), at(1)), Decision { write: None, event: None, purge: true });
+    assert_eq!(
+        decide(&seen("Deleting"), at(1)),
+        Decision {
+            write: None,
+            event: None,
+            purge: true
+        }
+    );
 }
 
 #[test]
 fn what_others_own_is_left_to_them() {
     for phase in ["New", "InProgress", "Running"] {
-        assert_eq!(decide(&seen(phase), at(1)), Decision { write: None, event: None, purge: false });
+        assert_eq!(
+            decide(&seen(phase), at(1)),
+            Decision {
+                write: None,
+                event: None,
+                purge: false
+            }
+        );
     }
 }
 
@@ -137,12 +191,18 @@ fn nothing_is_purged_where_nothing_was_written_or_nothing_is_left() {
     let decision = decide(&without_claim, at(1));
     assert_eq!(decision.write, freed);
     assert_eq!(decision.event.unwrap().1, Reason::DataLeftBehind);
-    let unbound = Observed { claim: Some(claim("")), ..seen("Failed") };
+    let unbound = Observed {
+        claim: Some(claim("")),
+        ..seen("Failed")
+    };
     assert_eq!(decide(&unbound, at(1)).write, freed);
     let mut unwritten = seen("Failed");
     unwritten.backup.status = Some(serde_json::from_value(json!({"phase": "Failed"})).unwrap());
     assert_eq!(decide(&unwritten, at(1)).write, freed);
-    let ending = Observed { namespace_terminating: true, ..seen("Completed") };
+    let ending = Observed {
+        namespace_terminating: true,
+        ..seen("Completed")
+    };
     assert_eq!(decide(&ending, at(1)).write, freed);
 }
 
@@ -151,28 +211,57 @@ fn a_directory_that_is_not_the_backups_own_is_never_removed() {
     let mut backup = backup("Completed");
     assert_eq!(claim_and_path(&backup), Some(("repo".to_owned(), "/ns/b1".to_owned())));
     for path in ["/ns", "/ns/b1/", "/ns/b10", "/", ""] {
-        backup.status.as_mut().unwrap().manifests.as_mut().unwrap().backup_tool.as_mut().unwrap().file_path = Some(path.to_owned());
+        backup
+            .status
+            .as_mut()
+            .unwrap()
+            .manifests
+            .as_mut()
+            .unwrap()
+            .backup_tool
+            .as_mut()
+            .unwrap()
+            .file_path = Some(path.to_owned());
         assert_eq!(claim_and_path(&backup), None, "{path}");
     }
 }
 
 #[test]
 fn a_parent_waits_for_its_children() {
-    let observed = Observed { children: vec!["child".to_owned()], ..seen("Completed") };
+    let observed = Observed {
+        children: vec!["child".to_owned()],
+        ..seen("Completed")
+    };
     let decision = decide(&observed, at(1));
-    let Some(Write::Status(status)) = decision.write else { panic!() };
+    let Some(Write::Status(status)) = decision.write else {
+        panic!()
+    };
     assert_eq!(status.phase, Some(BackupPhase::Completed));
     assert_eq!(decision.event.unwrap().1, Reason::BlockedByChildren);
 }
 
 #[test]
 fn a_purge_job_is_named_by_its_content_and_tells_it() {
-    let entry = |name: &str| Entry { uid: name.to_owned(), path: format!("/ns/{name}"), name: name.to_owned() };
-    let batch = Batch { namespace: "ns".to_owned(), claim: "repo".to_owned(), entries: vec![entry("a"), entry("b")] };
+    let entry = |name: &str| Entry {
+        uid: name.to_owned(),
+        path: format!("/ns/{name}"),
+        name: name.to_owned(),
+    };
+    let batch = Batch {
+        namespace: "ns".to_owned(),
+        claim: "repo".to_owned(),
+        entries: vec![entry("a"), entry("b")],
+    };
     let job = purge_job("agent:1", None, &batch);
     assert_eq!(Batch::of(&job), Some(batch.clone()));
     assert_eq!(job.name_any(), purge_job_name(&batch));
-    assert_ne!(purge_job_name(&batch), purge_job_name(&Batch { entries: vec![entry("a")], ..batch }));
+    assert_ne!(
+        purge_job_name(&batch),
+        purge_job_name(&Batch {
+            entries: vec![entry("a")],
+            ..batch
+        })
+    );
     assert!(job.metadata.owner_references.is_none());
 }
 

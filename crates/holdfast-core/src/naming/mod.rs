@@ -24,7 +24,10 @@ pub struct InvalidPrefix {
 ///
 /// `prefix` is the policy's annotation `path-prefix`; it may hold letters, digits, `-`, `_`, `.` and `/`.
 pub fn backup_path(namespace: &str, prefix: &str, name: &str) -> Result<String, InvalidPrefix> {
-    let invalid = |why| InvalidPrefix { prefix: prefix.chars().take(200).collect(), why };
+    let invalid = |why| InvalidPrefix {
+        prefix: prefix.chars().take(200).collect(),
+        why,
+    };
     let middle = prefix.trim().trim_matches('/');
     let mut path = format!("/{namespace}");
     if !middle.is_empty() {
@@ -35,8 +38,13 @@ pub fn backup_path(namespace: &str, prefix: &str, name: &str) -> Result<String, 
             if part.starts_with('.') {
                 return Err(invalid("has a part that begins with a dot"));
             }
-            if !part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
-                return Err(invalid("holds other characters than letters, digits, '-', '_', '.' and '/'"));
+            if !part
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+            {
+                return Err(invalid(
+                    "holds other characters than letters, digits, '-', '_', '.' and '/'",
+                ));
             }
             if part.len() > NAME_MAX {
                 return Err(invalid("has a part of more than 253 characters"));
@@ -47,15 +55,24 @@ pub fn backup_path(namespace: &str, prefix: &str, name: &str) -> Result<String, 
     }
     path.push('/');
     path.push_str(name);
-    if path.len() > PATH_MAX { Err(invalid("is too long")) } else { Ok(path) }
+    if path.len() > PATH_MAX {
+        Err(invalid("is too long"))
+    } else {
+        Ok(path)
+    }
 }
 
 /// The name that a database pod answers to, from its own namespace: `<hostname>.<subdomain>`, or its name.
 pub fn db_host(pod: &Pod) -> String {
     let spec = pod.spec.as_ref();
-    let host = spec.and_then(|spec| spec.hostname.clone()).filter(|name| !name.is_empty());
+    let host = spec
+        .and_then(|spec| spec.hostname.clone())
+        .filter(|name| !name.is_empty());
     let host = host.unwrap_or_else(|| pod.name_any());
-    match spec.and_then(|spec| spec.subdomain.as_deref()).filter(|name| !name.is_empty()) {
+    match spec
+        .and_then(|spec| spec.subdomain.as_deref())
+        .filter(|name| !name.is_empty())
+    {
         Some(subdomain) => format!("{host}.{subdomain}"),
         None => host,
     }
@@ -78,7 +95,10 @@ pub fn derived(policy: &BackupPolicy, kind: BackupType) -> String {
 /// The digits tell policies and types apart that come due in the same second; a long middle is cut.
 pub fn slot_backup(namespace: &str, cluster: &str, policy_uid: &str, kind: BackupType, slot: Timestamp) -> String {
     let time = slot.to_zoned(TimeZone::UTC).strftime("%Y%m%d%H%M%S").to_string();
-    let digits: String = hex(&Sha256::digest(format!("{policy_uid}/{}", kind.as_str()))).chars().take(6).collect();
+    let digits: String = hex(&Sha256::digest(format!("{policy_uid}/{}", kind.as_str())))
+        .chars()
+        .take(6)
+        .collect();
     let room = NAME_MAX - "backup-".len() - 1 - time.len() - 1 - digits.len();
     let middle: String = format!("{namespace}-{cluster}").chars().take(room).collect();
     format!("backup-{}-{time}-{digits}", middle.trim_end_matches(['-', '.', '_']))
@@ -87,10 +107,12 @@ pub fn slot_backup(namespace: &str, cluster: &str, policy_uid: &str, kind: Backu
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }
 
 #[cfg(test)]

@@ -20,7 +20,21 @@ fn paths_hold_namespace_prefix_and_name() {
 
 #[test]
 fn prefixes_that_could_leave_the_repository_are_refused() {
-    for prefix in ["..", "a/../b", "/a//b", "$(id)", "a;b", "a b", "a\nb", ".holdfast", "a/.b", "ä", "`x`", "a\0b", "\\"] {
+    for prefix in [
+        "..",
+        "a/../b",
+        "/a//b",
+        "$(id)",
+        "a;b",
+        "a b",
+        "a\nb",
+        ".holdfast",
+        "a/.b",
+        "ä",
+        "`x`",
+        "a\0b",
+        "\\",
+    ] {
         assert!(backup_path("default", prefix, "b1").is_err(), "{prefix:?}");
     }
 }
@@ -30,7 +44,11 @@ fn hosts_are_relative_to_the_namespace() {
     let mut pod = Pod::default();
     pod.metadata.name = Some("c-0".to_owned());
     assert_eq!(db_host(&pod), "c-0");
-    pod.spec = Some(PodSpec { hostname: Some("c-0".to_owned()), subdomain: Some("c-headless".to_owned()), ..PodSpec::default() });
+    pod.spec = Some(PodSpec {
+        hostname: Some("c-0".to_owned()),
+        subdomain: Some("c-headless".to_owned()),
+        ..PodSpec::default()
+    });
     assert_eq!(db_host(&pod), "c-0.c-headless");
 }
 
@@ -40,13 +58,26 @@ fn standing_backups_are_named_after_policy_or_owner() {
     policy.metadata.name = Some("p1".to_owned());
     policy.metadata.namespace = Some("default".to_owned());
     assert_eq!(derived(&policy, BackupType::Logfile), "p1-default-logfile");
-    let owner = |name: &str| OwnerReference { name: name.to_owned(), uid: "3f2a9c1e-1".to_owned(), ..OwnerReference::default() };
+    let owner = |name: &str| OwnerReference {
+        name: name.to_owned(),
+        uid: "3f2a9c1e-1".to_owned(),
+        ..OwnerReference::default()
+    };
     policy.metadata.owner_references = Some(vec![owner("mycluster")]);
-    assert_eq!(derived(&policy, BackupType::Logfile), "3f2a9c1e-mycluster-default-logfile");
+    assert_eq!(
+        derived(&policy, BackupType::Logfile),
+        "3f2a9c1e-mycluster-default-logfile"
+    );
     policy.metadata.owner_references = Some(vec![owner("a-very-long-cluster-")]);
-    assert_eq!(derived(&policy, BackupType::Datafile), "3f2a9c1e-a-very-long-cluster-datafile");
+    assert_eq!(
+        derived(&policy, BackupType::Datafile),
+        "3f2a9c1e-a-very-long-cluster-datafile"
+    );
     policy.metadata.owner_references = Some(vec![owner("a-very-long-cluster-name")]);
-    assert_eq!(derived(&policy, BackupType::Datafile), "3f2a9c1e-a-very-long-cluster-n-datafile");
+    assert_eq!(
+        derived(&policy, BackupType::Datafile),
+        "3f2a9c1e-a-very-long-cluster-n-datafile"
+    );
 }
 
 #[test]

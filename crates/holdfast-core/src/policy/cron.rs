@@ -21,13 +21,21 @@ const SOME_DAY: i64 = 1_767_225_600;
 impl Cron {
     /// Reads five fields, or a nickname such as `@daily`. Time zones are not taken: schedules are in UTC.
     pub fn parse(expression: &str) -> Result<Self, InvalidCron> {
-        let invalid = |why: String| InvalidCron { expression: expression.chars().take(100).collect(), why };
+        let invalid = |why: String| InvalidCron {
+            expression: expression.chars().take(100).collect(),
+            why,
+        };
         let trimmed = expression.trim();
         if trimmed.contains("TZ=") {
             return Err(invalid("names a time zone; schedules are in UTC".to_owned()));
         }
-        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let cron = parser.parse(trimmed).map_err(|error| invalid(format!("is not a cron expression: {error}")))?;
+        let parser = CronParser::builder()
+            .seconds(Seconds::Disallowed)
+            .year(Year::Disallowed)
+            .build();
+        let cron = parser
+            .parse(trimmed)
+            .map_err(|error| invalid(format!("is not a cron expression: {error}")))?;
         let cron = Self(cron);
         let start = Timestamp::from_second(SOME_DAY).map_err(|error| invalid(error.to_string()))?;
         if cron.after(start).is_none() {
@@ -45,7 +53,10 @@ impl Cron {
     /// The last time up to `time` that matches.
     pub fn up_to(&self, time: Timestamp) -> Option<Timestamp> {
         let whole = Timestamp::from_second(time.as_second()).ok()?;
-        let found = self.0.find_previous_occurrence(&whole.to_zoned(TimeZone::UTC), true).ok()?;
+        let found = self
+            .0
+            .find_previous_occurrence(&whole.to_zoned(TimeZone::UTC), true)
+            .ok()?;
         Some(found.timestamp())
     }
 }

@@ -39,40 +39,79 @@ pub enum Slot {
 /// one made. `unfinished` says whether a scheduled Backup of this policy has not ended (concurrency Forbid).
 pub fn due(policy: &BackupPolicy, unfinished: bool, now: Timestamp) -> Slot {
     let none = Slot::None { next: None };
-    let Some(cron) = schedule(policy).and_then(|schedule| Cron::parse(&schedule.cron_expression).ok()) else { return none };
-    let Some(status) = policy.status.as_ref() else { return none };
-    let Some(since) = status.conditions.iter().find(|c| c.type_ == SCHEDULED && c.status == "True") else { return none };
-    let made = status.last_schedule_time.as_ref().map_or(since.last_transition_time.0, |time| time.0);
+    let Some(cron) = schedule(policy).and_then(|schedule| Cron::parse(&schedule.cron_expression).ok()) else {
+        return none;
+    };
+    let Some(status) = policy.status.as_ref() else {
+        return none;
+    };
+    let Some(since) = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == SCHEDULED && c.status == "True")
+    else {
+        return none;
+    };
+    let made = status
+        .last_schedule_time
+        .as_ref()
+        .map_or(since.last_transition_time.0, |time| time.0);
     let settled = made.max(since.last_transition_time.0);
     let Some(slot) = cron.up_to(now).filter(|slot| *slot > settled) else {
-        return Slot::None { next: cron.after(now.max(settled)) };
+        return Slot::None {
+            next: cron.after(now.max(settled)),
+        };
     };
-    let minutes = policy.spec.schedule.as_ref().and_then(|schedule| schedule.starting_deadline_minutes);
+    let minutes = policy
+        .spec
+        .schedule
+        .as_ref()
+        .and_then(|schedule| schedule.starting_deadline_minutes);
     let late = now.duration_since(slot);
     // A deadline of less than a minute would miss every slot: the timer itself is a moment late.
     if minutes.is_some_and(|minutes| late > SignedDuration::from_mins(minutes.max(1))) {
         return Slot::Missed(slot);
     }
-    if unfinished { Slot::Skipped(slot) } else { Slot::Due(slot) }
+    if unfinished {
+        Slot::Skipped(slot)
+    } else {
+        Slot::Due(slot)
+    }
 }
 
 /// The Backup of a slot, complete but for what admission adds.
 pub fn slot_backup(policy: &BackupPolicy, slot: Timestamp, traceparent: &str) -> Backup {
     let namespace = policy.namespace().unwrap_or_default();
     let uid = policy.uid().unwrap_or_default();
-    let labels = policy.spec.datafile.as_ref().and_then(|section| section.base.target.labels_selector.match_labels.as_ref());
-    let instance = labels.and_then(|labels| labels.get(LABEL_INSTANCE)).filter(|name| !name.is_empty()).cloned();
+    let labels = policy
+        .spec
+        .datafile
+        .as_ref()
+        .and_then(|section| section.base.target.labels_selector.match_labels.as_ref());
+    let instance = labels
+        .and_then(|labels| labels.get(LABEL_INSTANCE))
+        .filter(|name| !name.is_empty())
+        .cloned();
     let cluster = instance.clone().unwrap_or_else(|| policy.name_any());
     let mut labels = BTreeMap::from([
         (LABEL_MANAGED_BY.to_owned(), MANAGED_BY_KUBEBLOCKS.to_owned()),
         (LABEL_AUTOBACKUP.to_owned(), "true".to_owned()),
         (LABEL_BACKUP_TYPE.to_owned(), BackupType::Datafile.as_str().to_owned()),
-        (LABEL_BACKUP_POLICY.to_owned(), child_name(&policy.name_any(), &uid, LABEL_MAX)),
+        (
+            LABEL_BACKUP_POLICY.to_owned(),
+            child_name(&policy.name_any(), &uid, LABEL_MAX),
+        ),
     ]);
     labels.extend(instance.map(|instance| (LABEL_INSTANCE.to_owned(), instance)));
     Backup {
         metadata: ObjectMeta {
-            name: Some(naming::slot_backup(&namespace, &cluster, &uid, BackupType::Datafile, slot)),
+            name: Some(naming::slot_backup(
+                &namespace,
+                &cluster,
+                &uid,
+                BackupType::Datafile,
+                slot,
+            )),
             namespace: Some(namespace),
             labels: Some(labels),
             annotations: Some(BTreeMap::from([

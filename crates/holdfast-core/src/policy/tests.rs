@@ -44,7 +44,16 @@ fn expressions_of_five_fields_and_nicknames_are_taken() {
 
 #[test]
 fn expressions_that_never_come_due_or_make_no_sense_are_refused() {
-    for expression in ["", "invalid schedule", "0 0 31 2 *", "60 * * * *", "* * * *", "0 0 3 * * *", "CRON_TZ=UTC 0 3 * * *", "@every 1h"] {
+    for expression in [
+        "",
+        "invalid schedule",
+        "0 0 31 2 *",
+        "60 * * * *",
+        "* * * *",
+        "0 0 3 * * *",
+        "CRON_TZ=UTC 0 3 * * *",
+        "@every 1h",
+    ] {
         assert!(Cron::parse(expression).is_err(), "{expression}");
     }
 }
@@ -52,7 +61,10 @@ fn expressions_that_never_come_due_or_make_no_sense_are_refused() {
 #[test]
 fn a_policy_without_sections_is_available() {
     let policy = policy("0 3 * * *", |document| document["spec"] = json!({}));
-    assert_eq!(status(&policy, at("2026-03-01T00:00:00Z")).phase, Some(BackupPolicyPhase::Available));
+    assert_eq!(
+        status(&policy, at("2026-03-01T00:00:00Z")).phase,
+        Some(BackupPolicyPhase::Available)
+    );
 }
 
 #[test]
@@ -60,39 +72,104 @@ fn what_is_wrong_is_named() {
     let fails = |policy: &BackupPolicy, reason: Reason, text: &str| {
         let status = status(policy, at("2026-03-01T00:00:00Z"));
         assert_eq!(status.phase, Some(BackupPolicyPhase::Failed));
-        assert!(status.failure_reason.as_deref().unwrap().contains(text), "{:?}", status.failure_reason);
+        assert!(
+            status.failure_reason.as_deref().unwrap().contains(text),
+            "{:?}",
+            status.failure_reason
+        );
         assert_eq!(status.conditions[0].reason, reason.as_str());
     };
-    fails(&policy("invalid schedule", |_| {}), Reason::InvalidSchedule, "spec.schedule.datafile.cronExpression");
-    fails(&policy("0 3 * * *", |d| d["spec"]["datafile"]["target"]["labelsSelector"] = json!({})), Reason::InvalidSelector, "spec.datafile.target");
-    fails(&policy("0 3 * * *", |d| d["metadata"]["annotations"] = json!({"dataprotection.kubeblocks.io/path-prefix": "a;b"})), Reason::InvalidPathPrefix, "a;b");
-    fails(&policy("0 3 * * *", |d| d["spec"]["datafile"]["backupsHistoryLimit"] = json!(-1)), Reason::InvalidPolicy, "backupsHistoryLimit");
-    fails(&policy("0 3 * * *", |d| d["spec"]["schedule"]["logfile"] = json!({"cronExpression": "* * * * *", "enable": true})), Reason::BackupNotSupported, "spec.logfile is missing");
+    fails(
+        &policy("invalid schedule", |_| {}),
+        Reason::InvalidSchedule,
+        "spec.schedule.datafile.cronExpression",
+    );
+    fails(
+        &policy("0 3 * * *", |d| {
+            d["spec"]["datafile"]["target"]["labelsSelector"] = json!({})
+        }),
+        Reason::InvalidSelector,
+        "spec.datafile.target",
+    );
+    fails(
+        &policy("0 3 * * *", |d| {
+            d["metadata"]["annotations"] = json!({"dataprotection.kubeblocks.io/path-prefix": "a;b"})
+        }),
+        Reason::InvalidPathPrefix,
+        "a;b",
+    );
+    fails(
+        &policy("0 3 * * *", |d| {
+            d["spec"]["datafile"]["backupsHistoryLimit"] = json!(-1)
+        }),
+        Reason::InvalidPolicy,
+        "backupsHistoryLimit",
+    );
+    fails(
+        &policy("0 3 * * *", |d| {
+            d["spec"]["schedule"]["logfile"] = json!({"cronExpression": "* * * * *", "enable": true})
+        }),
+        Reason::BackupNotSupported,
+        "spec.logfile is missing",
+    );
 }
 
 #[test]
 fn a_new_or_changed_schedule_makes_up_for_nothing() {
     let now = at("2026-03-01T12:00:00Z");
     let fresh = seen(policy("0 3 * * *", |_| {}), now);
-    assert_eq!(due(&fresh, false, now), Slot::None { next: Some(at("2026-03-02T03:00:00Z")) });
+    assert_eq!(
+        due(&fresh, false, now),
+        Slot::None {
+            next: Some(at("2026-03-02T03:00:00Z"))
+        }
+    );
     let mut changed = fresh;
-    changed.spec.schedule.as_mut().unwrap().datafile.as_mut().unwrap().cron_expression = "0 4 * * *".to_owned();
+    changed
+        .spec
+        .schedule
+        .as_mut()
+        .unwrap()
+        .datafile
+        .as_mut()
+        .unwrap()
+        .cron_expression = "0 4 * * *".to_owned();
     let later = at("2026-03-05T12:00:00Z");
     let changed = seen(changed, later);
-    assert_eq!(due(&changed, false, later), Slot::None { next: Some(at("2026-03-06T04:00:00Z")) });
+    assert_eq!(
+        due(&changed, false, later),
+        Slot::None {
+            next: Some(at("2026-03-06T04:00:00Z"))
+        }
+    );
 }
 
 #[test]
 fn at_most_one_slot_is_made_up_for_and_within_its_deadline() {
-    let policy = seen(policy("0 3 * * *", |d| d["spec"]["schedule"]["startingDeadlineMinutes"] = json!(60)), at("2026-03-01T00:00:00Z"));
+    let policy = seen(
+        policy("0 3 * * *", |d| {
+            d["spec"]["schedule"]["startingDeadlineMinutes"] = json!(60)
+        }),
+        at("2026-03-01T00:00:00Z"),
+    );
     let slot = at("2026-03-04T03:00:00Z");
     assert_eq!(due(&policy, false, at("2026-03-04T03:59:00Z")), Slot::Due(slot));
     assert_eq!(due(&policy, true, at("2026-03-04T03:59:00Z")), Slot::Skipped(slot));
     let late = at("2026-03-04T04:01:00Z");
     assert_eq!(due(&policy, false, late), Slot::Missed(slot));
     let mut settled = policy.clone();
-    settled.status = Some(after_slot(&policy, slot, Some((Reason::SlotMissed, "slot missed")), late));
-    assert_eq!(due(&settled, false, late), Slot::None { next: Some(at("2026-03-05T03:00:00Z")) });
+    settled.status = Some(after_slot(
+        &policy,
+        slot,
+        Some((Reason::SlotMissed, "slot missed")),
+        late,
+    ));
+    assert_eq!(
+        due(&settled, false, late),
+        Slot::None {
+            next: Some(at("2026-03-05T03:00:00Z"))
+        }
+    );
     assert_eq!(settled.status.as_ref().unwrap().last_schedule_time, None);
 }
 

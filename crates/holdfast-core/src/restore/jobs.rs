@@ -18,8 +18,8 @@ use kube::{Resource as _, ResourceExt as _};
 
 use super::Settings;
 use crate::pod::{
-    AgentJob, BIN_VOLUME, REPOSITORY_DIR, agent_container, agent_job, bin_mount, bin_volume, env, pin_to_node, pod_uid_env,
-    prepare_container, repository_mount, repository_volume, repository_volume_name, tool_command,
+    AgentJob, BIN_VOLUME, REPOSITORY_DIR, agent_container, agent_job, bin_mount, bin_volume, env, pin_to_node,
+    pod_uid_env, prepare_container, repository_mount, repository_volume, repository_volume_name, tool_command,
     tool_security_context, zero_limits,
 };
 
@@ -41,21 +41,36 @@ pub fn restore_job_name(restore: &RestoreJob) -> String {
 
 /// The target mounts, if they can stand beside ours.
 pub(super) fn mounts(restore: &RestoreJob) -> Result<Vec<VolumeMount>, String> {
-    let volumes: BTreeSet<&str> = restore.spec.target_volumes.iter().map(|volume| volume.name.as_str()).collect();
+    let volumes: BTreeSet<&str> = restore
+        .spec
+        .target_volumes
+        .iter()
+        .map(|volume| volume.name.as_str())
+        .collect();
     for mount in &restore.spec.target_volume_mounts {
         let path = mount.mount_path.trim_end_matches('/');
         if !volumes.contains(mount.name.as_str()) {
-            return Err(format!("targetVolumeMounts names volume {}, which targetVolumes lacks", mount.name));
+            return Err(format!(
+                "targetVolumeMounts names volume {}, which targetVolumes lacks",
+                mount.name
+            ));
         }
         if mount.name == BIN_VOLUME || [REPOSITORY_DIR, "/holdfast", ""].contains(&path) || path.contains(':') {
-            return Err(format!("targetVolumeMounts cannot use name {} and path {}", mount.name, mount.mount_path));
+            return Err(format!(
+                "targetVolumeMounts cannot use name {} and path {}",
+                mount.name, mount.mount_path
+            ));
         }
     }
     Ok(restore.spec.target_volume_mounts.clone())
 }
 
 fn targets(mounts: &[VolumeMount]) -> String {
-    let paths: Vec<&str> = mounts.iter().filter(|mount| mount.read_only != Some(true)).map(|mount| mount.mount_path.as_str()).collect();
+    let paths: Vec<&str> = mounts
+        .iter()
+        .filter(|mount| mount.read_only != Some(true))
+        .map(|mount| mount.mount_path.as_str())
+        .collect();
     paths.join(":")
 }
 
@@ -80,13 +95,22 @@ fn frame(restore: &RestoreJob, plan: &RestorePlan, role: &str) -> AgentJob {
         owner: restore.controller_owner_ref(&()),
         labels: BTreeMap::from([
             (LABEL_MANAGED_BY.to_owned(), MANAGED_BY_HOLDFAST.to_owned()),
-            (LABEL_RESTORE_JOB_NAME.to_owned(), child_name(&restore.name_any(), &uid, LABEL_MAX)),
+            (
+                LABEL_RESTORE_JOB_NAME.to_owned(),
+                child_name(&restore.name_any(), &uid, LABEL_MAX),
+            ),
             (LABEL_RESTORE_UID.to_owned(), uid),
             (LABEL_ROLE.to_owned(), role.to_owned()),
         ]),
         annotations: BTreeMap::from([(ANNOTATION_FULL_NAME.to_owned(), restore.name_any())]),
         ttl_seconds: Some(KEPT_SECONDS),
-        volumes: restore.spec.target_volumes.iter().cloned().chain([repository_volume(&plan.persistent_volume_claim_name)]).collect(),
+        volumes: restore
+            .spec
+            .target_volumes
+            .iter()
+            .cloned()
+            .chain([repository_volume(&plan.persistent_volume_claim_name)])
+            .collect(),
         affinity: plan.node_name.as_deref().map(pin_to_node),
         ..AgentJob::default()
     }
@@ -94,14 +118,24 @@ fn frame(restore: &RestoreJob, plan: &RestorePlan, role: &str) -> AgentJob {
 
 /// Where the repository is read: it is never written by a restore.
 fn repository(plan: &RestorePlan) -> VolumeMount {
-    VolumeMount { read_only: Some(true), ..repository_mount(&plan.persistent_volume_claim_name) }
+    VolumeMount {
+        read_only: Some(true),
+        ..repository_mount(&plan.persistent_volume_claim_name)
+    }
 }
 
 /// The Job that reads every byte of the backup and looks at the target volumes, writing nothing.
 pub(super) fn verify_job(settings: &Settings, restore: &RestoreJob, plan: &RestorePlan, now: Timestamp) -> Job {
     let own = restore.spec.target_volume_mounts.clone();
     let environment = environment(restore, plan, &own);
-    let mounts = own.into_iter().map(|mount| VolumeMount { read_only: Some(true), ..mount }).chain([repository(plan)]).collect();
+    let mounts = own
+        .into_iter()
+        .map(|mount| VolumeMount {
+            read_only: Some(true),
+            ..mount
+        })
+        .chain([repository(plan)])
+        .collect();
     let pull = settings.pull_policy.as_deref();
     agent_job(AgentJob {
         name: plan.verify_job_name.clone(),
@@ -117,10 +151,18 @@ pub(super) fn restore_job(settings: &Settings, restore: &RestoreJob, plan: &Rest
     let mut mounts = restore.spec.target_volume_mounts.clone();
     let ours = environment(restore, plan, &mounts);
     mounts.extend([repository(plan), bin_mount()]);
-    let mut list = vec![env("BACKUP_NAME", &plan.backup_name), env("BACKUP_DIR", format!("{REPOSITORY_DIR}{}", plan.path))];
+    let mut list = vec![
+        env("BACKUP_NAME", &plan.backup_name),
+        env("BACKUP_DIR", format!("{REPOSITORY_DIR}{}", plan.path)),
+    ];
     list.extend(plan.tool.env.iter().flatten().cloned());
     list.extend(ours);
-    let commands = plan.tool.physical.as_ref().and_then(|physical| physical.restore_commands.clone()).unwrap_or_default();
+    let commands = plan
+        .tool
+        .physical
+        .as_ref()
+        .and_then(|physical| physical.restore_commands.clone())
+        .unwrap_or_default();
     let container = Container {
         name: CONTAINER.to_owned(),
         image: Some(plan.image.clone()),
@@ -140,7 +182,10 @@ pub(super) fn restore_job(settings: &Settings, restore: &RestoreJob, plan: &Rest
         backoff_limit: plan.backoff_limit,
         deadline_seconds: Some(left(plan, now)),
         container,
-        init_containers: vec![prepare_container(&settings.agent_image, settings.pull_policy.as_deref())],
+        init_containers: vec![prepare_container(
+            &settings.agent_image,
+            settings.pull_policy.as_deref(),
+        )],
         ..frame
     })
 }

@@ -131,15 +131,27 @@ pub struct Decision {
 
 impl Decision {
     fn nothing() -> Self {
-        Self { write: None, event: None, next: None }
+        Self {
+            write: None,
+            event: None,
+            next: None,
+        }
     }
 
     fn write(write: Write) -> Self {
-        Self { write: Some(write), event: None, next: Some(SignedDuration::ZERO) }
+        Self {
+            write: Some(write),
+            event: None,
+            next: Some(SignedDuration::ZERO),
+        }
     }
 
     fn with(mut self, warning: bool, reason: Reason, note: impl Into<String>) -> Self {
-        self.event = Some(Event { warning, reason, note: note.into() });
+        self.event = Some(Event {
+            warning,
+            reason,
+            note: note.into(),
+        });
         self
     }
 }
@@ -153,8 +165,12 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
     match phase(restore) {
         RestoreJobPhase::New => {
             if !has_finalizer(restore) {
-                let finalizers: Vec<&str> =
-                    restore.finalizers().iter().map(String::as_str).chain([FINALIZER]).collect();
+                let finalizers: Vec<&str> = restore
+                    .finalizers()
+                    .iter()
+                    .map(String::as_str)
+                    .chain([FINALIZER])
+                    .collect();
                 return Decision::write(Write::Metadata(json!({ "finalizers": finalizers })));
             }
             new::decide(observed, now)
@@ -166,7 +182,11 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
 
 /// The phase; none counts as New.
 pub fn phase(restore: &RestoreJob) -> RestoreJobPhase {
-    restore.status.as_ref().and_then(|status| status.phase).unwrap_or_default()
+    restore
+        .status
+        .as_ref()
+        .and_then(|status| status.phase)
+        .unwrap_or_default()
 }
 
 /// Whether nothing is left to do for it.

@@ -1,8 +1,6 @@
 //! Everything that a restore can be refused for, before anything is touched; and the plan.
 
-use holdfast_api::{
-    Backup, BackupPhase, BackupTool, BackupType, RestorePlan, RestoreJobPhase, condition::Reason,
-};
+use holdfast_api::{Backup, BackupPhase, BackupTool, BackupType, RestoreJobPhase, RestorePlan, condition::Reason};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
@@ -32,7 +30,10 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
     match plan(observed, now) {
         Ok(plan) => {
             let mut draft = status::draft(restore);
-            let text = format!("checking backup {} before {} {} is touched", plan.backup_name, plan.workload_kind, plan.workload_name);
+            let text = format!(
+                "checking backup {} before {} {} is touched",
+                plan.backup_name, plan.workload_kind, plan.workload_name
+            );
             draft.phase = Some(RestoreJobPhase::InProgressPhy);
             draft.start_timestamp = Some(Time(now));
             draft.plan = Some(plan);
@@ -43,7 +44,9 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
         Err(Problem::Wait(reason, text)) if waited >= observed.settings.patience => {
             status::failed(restore, reason, &format!("{text}; waited {} s", waited.as_secs()), now)
         }
-        Err(Problem::Missing(reason, text) | Problem::Wait(reason, text)) => status::waiting(restore, reason, &text, now),
+        Err(Problem::Missing(reason, text) | Problem::Wait(reason, text)) => {
+            status::waiting(restore, reason, &text, now)
+        }
         Err(Problem::Fail(reason, text)) => status::failed(restore, reason, &text, now),
     }
 }
@@ -56,21 +59,45 @@ fn plan(observed: &Observed, now: Timestamp) -> Result<RestorePlan, Problem> {
     let files = found.and_then(|status| status.manifests.as_ref()?.backup_tool.as_ref());
     let text = |value: Option<&String>, what: &str| {
         value.filter(|value| !value.is_empty()).cloned().ok_or_else(|| {
-            Problem::Fail(Reason::SealInvalid, format!("Backup {} has no {what} in its status", backup.name_any()))
+            Problem::Fail(
+                Reason::SealInvalid,
+                format!("Backup {} has no {what} in its status", backup.name_any()),
+            )
         })
     };
-    let claim = text(found.and_then(|status| status.persistent_volume_claim_name.as_ref()), "persistentVolumeClaimName")?;
-    let path = text(files.and_then(|files| files.file_path.as_ref()), "manifests.backupTool.filePath")?;
-    let digest = text(files.and_then(|files| files.checksum.as_ref()), "manifests.backupTool.checksum")?;
-    let tool_name = text(found.and_then(|status| status.backup_tool_name.as_ref()), "backupToolName")?;
+    let claim = text(
+        found.and_then(|status| status.persistent_volume_claim_name.as_ref()),
+        "persistentVolumeClaimName",
+    )?;
+    let path = text(
+        files.and_then(|files| files.file_path.as_ref()),
+        "manifests.backupTool.filePath",
+    )?;
+    let digest = text(
+        files.and_then(|files| files.checksum.as_ref()),
+        "manifests.backupTool.checksum",
+    )?;
+    let tool_name = text(
+        found.and_then(|status| status.backup_tool_name.as_ref()),
+        "backupToolName",
+    )?;
     let tool = tool(observed, &tool_name)?;
     jobs::mounts(restore).map_err(|text| Problem::Fail(Reason::InvalidPolicy, text))?;
-    let image = Some(tool.spec.image.clone()).filter(|image| !image.is_empty()).or_else(|| workload.image.clone());
+    let image = Some(tool.spec.image.clone())
+        .filter(|image| !image.is_empty())
+        .or_else(|| workload.image.clone());
     let image = image.ok_or_else(|| {
-        Problem::Fail(Reason::InvalidPolicy, format!("neither backupTool {tool_name} nor {} names an image", workload.title()))
+        Problem::Fail(
+            Reason::InvalidPolicy,
+            format!("neither backupTool {tool_name} nor {} names an image", workload.title()),
+        )
     })?;
     let deadline = now.checked_add(observed.settings.deadline).unwrap_or(now);
-    let node = observed.pods.iter().filter(|pod| !pod::is_over(pod)).find_map(|pod| pod.spec.as_ref()?.node_name.clone());
+    let node = observed
+        .pods
+        .iter()
+        .filter(|pod| !pod::is_over(pod))
+        .find_map(|pod| pod.spec.as_ref()?.node_name.clone());
     Ok(RestorePlan {
         backup_uid: backup.uid().unwrap_or_default(),
         backup_name: backup.name_any(),
@@ -114,12 +141,16 @@ fn workload(observed: &Observed) -> Result<&Workload, Problem> {
         return Err(Problem::Fail(Reason::ManagedByOperator, text));
     }
     if workload.when_scaled_delete {
-        return Err(Problem::Fail(Reason::WhenScaledDelete, format!("{title} deletes its claims when it is scaled down")));
+        return Err(Problem::Fail(
+            Reason::WhenScaledDelete,
+            format!("{title} deletes its claims when it is scaled down"),
+        ));
     }
     match &observed.holder {
-        Holder::AtWork(other) => {
-            Err(Problem::Wait(Reason::WorkloadHeld, format!("{title} is held by RestoreJob {other}")))
-        }
+        Holder::AtWork(other) => Err(Problem::Wait(
+            Reason::WorkloadHeld,
+            format!("{title} is held by RestoreJob {other}"),
+        )),
         Holder::Nobody if workload.is_marked() => {
             let text = format!("{title} carries a mark of a restore that cannot be read");
             Err(Problem::Fail(Reason::WorkloadHeld, text))
@@ -131,20 +162,35 @@ fn workload(observed: &Observed) -> Result<&Workload, Problem> {
 fn backup(observed: &Observed) -> Result<&Backup, Problem> {
     let name = &observed.restore.spec.backup_job_name;
     let backup = observed.backup.as_ref().ok_or_else(|| {
-        Problem::Missing(Reason::NotFound, format!("backups.dataprotection.kubeblocks.io \"{name}\" not found"))
+        Problem::Missing(
+            Reason::NotFound,
+            format!("backups.dataprotection.kubeblocks.io \"{name}\" not found"),
+        )
     })?;
     if backup.metadata.deletion_timestamp.is_some() {
-        return Err(Problem::Fail(Reason::BackupNotCompleted, format!("Backup {name} is being deleted")));
+        return Err(Problem::Fail(
+            Reason::BackupNotCompleted,
+            format!("Backup {name} is being deleted"),
+        ));
     }
     if backup.spec.backup_type != BackupType::Datafile {
         let kind = backup.spec.backup_type.as_str();
-        return Err(Problem::Fail(Reason::Unsupported, format!("Backup {name} is of type {kind}; this version restores data files")));
+        return Err(Problem::Fail(
+            Reason::Unsupported,
+            format!("Backup {name} is of type {kind}; this version restores data files"),
+        ));
     }
-    let phase = backup.status.as_ref().and_then(|status| status.phase).unwrap_or_default();
+    let phase = backup
+        .status
+        .as_ref()
+        .and_then(|status| status.phase)
+        .unwrap_or_default();
     let text = format!("Backup {name} is {}", phase.as_str());
     match phase {
         BackupPhase::Completed => Ok(backup),
-        BackupPhase::New | BackupPhase::InProgress | BackupPhase::Running => Err(Problem::Wait(Reason::BackupNotCompleted, text)),
+        BackupPhase::New | BackupPhase::InProgress | BackupPhase::Running => {
+            Err(Problem::Wait(Reason::BackupNotCompleted, text))
+        }
         BackupPhase::Failed | BackupPhase::Deleting => Err(Problem::Fail(Reason::BackupNotCompleted, text)),
     }
 }
@@ -152,7 +198,11 @@ fn backup(observed: &Observed) -> Result<&Backup, Problem> {
 fn tool<'a>(observed: &'a Observed, name: &str) -> Result<&'a BackupTool, Problem> {
     let tool = observed.tool.as_ref();
     let tool = tool.ok_or_else(|| Problem::Missing(Reason::ToolNotFound, format!("backupTool: {name} not found")))?;
-    let commands = tool.spec.physical.as_ref().and_then(|physical| physical.restore_commands.as_ref());
+    let commands = tool
+        .spec
+        .physical
+        .as_ref()
+        .and_then(|physical| physical.restore_commands.as_ref());
     if commands.is_none_or(Vec::is_empty) {
         let text = format!("backupTool {name} has no physical.restoreCommands; this version restores files in place");
         return Err(Problem::Fail(Reason::Unsupported, text));

@@ -24,7 +24,10 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
         let text = "in progress, but without a plan: started by something other than Holdfast";
         return status::failed(restore, Reason::Unsupported, text, now);
     };
-    let workload = observed.workloads.first().filter(|workload| workload.uid() == plan.workload_uid);
+    let workload = observed
+        .workloads
+        .first()
+        .filter(|workload| workload.uid() == plan.workload_uid);
     match (&observed.write, workload) {
         (Some(job), _) if !is_ours(job, restore) => taken(observed, workload, job, now),
         (Some(job), workload) => written(observed, plan, workload, job, now),
@@ -43,7 +46,10 @@ pub(super) fn is_ours(job: &Job, restore: &RestoreJob) -> bool {
 }
 
 fn taken(observed: &Observed, workload: Option<&Workload>, job: &Job, now: Timestamp) -> Decision {
-    let text = format!("a job named \"{}\" exists that does not belong to this RestoreJob", job.name_any());
+    let text = format!(
+        "a job named \"{}\" exists that does not belong to this RestoreJob",
+        job.name_any()
+    );
     untouched(observed, workload, Reason::NameTaken, &text, now)
 }
 
@@ -53,7 +59,10 @@ pub const WRITING: &str = "Writing";
 
 /// Whether the volumes may have been written.
 pub(super) fn touched(restore: &RestoreJob) -> bool {
-    restore.status.as_ref().is_some_and(|status| condition::holds(&status.conditions, WRITING))
+    restore
+        .status
+        .as_ref()
+        .is_some_and(|status| condition::holds(&status.conditions, WRITING))
 }
 
 /// Ends a restore whose volumes may be half written: the workload stays held.
@@ -75,10 +84,19 @@ fn untouched(observed: &Observed, workload: Option<&Workload>, reason: Reason, t
 
 /// The patch that brings the workload back, with the count that its own mark remembers.
 pub(super) fn release(observed: &Observed, workload: &Workload, why: &str) -> Decision {
-    let planned = observed.restore.status.as_ref().and_then(|status| status.plan.as_ref()).map(|plan| plan.replicas);
+    let planned = observed
+        .restore
+        .status
+        .as_ref()
+        .and_then(|status| status.plan.as_ref())
+        .map(|plan| plan.replicas);
     let replicas = workload.held().map(|held| held.replicas).or(planned).unwrap_or(1);
     let note = format!("{} gets its {replicas} replicas back: {why}", workload.title());
-    Decision::write(Write::Workload(Box::new(workload.clone()), Workload::release(replicas))).with(false, Reason::ScalingUp, note)
+    Decision::write(Write::Workload(Box::new(workload.clone()), Workload::release(replicas))).with(
+        false,
+        Reason::ScalingUp,
+        note,
+    )
 }
 
 /// Before the restore Job exists: check, hold, wait for the pods to go.
@@ -124,7 +142,15 @@ fn prepare(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Ti
     let text = format!("restoring {} onto {}", plan.backup_name, workload.title());
     let mut draft = status::draft(restore);
     let generation = restore.metadata.generation.unwrap_or_default();
-    condition::set(&mut draft.conditions, WRITING, true, Reason::Restoring, &text, generation, now);
+    condition::set(
+        &mut draft.conditions,
+        WRITING,
+        true,
+        Reason::Restoring,
+        &text,
+        generation,
+        now,
+    );
     Decision::write(Write::Status(Box::new(draft))).with(false, Reason::Restoring, text)
 }
 
@@ -144,10 +170,20 @@ fn resume(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Tim
         return dirty(restore, plan, "its hold on the workload was taken away", now);
     }
     if observed.write_pods.iter().any(|pod| !is_over(pod)) {
-        return status::waiting(restore, Reason::Restoring, "waiting for the pod of an earlier attempt to end", now);
+        return status::waiting(
+            restore,
+            Reason::Restoring,
+            "waiting for the pod of an earlier attempt to end",
+            now,
+        );
     }
     stopped(observed, workload, now).unwrap_or_else(|| {
-        Decision::write(Write::CreateJob(Box::new(jobs::restore_job(&observed.settings, restore, plan, now))))
+        Decision::write(Write::CreateJob(Box::new(jobs::restore_job(
+            &observed.settings,
+            restore,
+            plan,
+            now,
+        ))))
     })
 }
 
@@ -160,8 +196,16 @@ fn hold(restore: &RestoreJob, plan: &RestorePlan, workload: &Workload, now: Time
         replicas,
         since: Time(now),
     };
-    let note = format!("{} is stopped for the restore of {}; it had {replicas} replicas", workload.title(), plan.backup_name);
-    Decision::write(Write::Workload(Box::new(workload.clone()), workload.hold(&held))).with(false, Reason::ScalingDown, note)
+    let note = format!(
+        "{} is stopped for the restore of {}; it had {replicas} replicas",
+        workload.title(),
+        plan.backup_name
+    );
+    Decision::write(Write::Workload(Box::new(workload.clone()), workload.hold(&held))).with(
+        false,
+        Reason::ScalingDown,
+        note,
+    )
 }
 
 /// The verify Job: `None` once it has found everything right.
@@ -175,13 +219,26 @@ fn verified(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: T
         return Some(taken(observed, Some(workload), job, now));
     }
     match job_state(job) {
-        JobState::Running => Some(busy(observed, job, &observed.verify_pods, Reason::Verifying, "reading every byte of the backup", now)),
+        JobState::Running => Some(busy(
+            observed,
+            job,
+            &observed.verify_pods,
+            Reason::Verifying,
+            "reading every byte of the backup",
+            now,
+        )),
         // Exit 0 is said only after every byte was found right.
         JobState::Complete => None,
         JobState::Failed { message, .. } => {
             let told = newest_failure(&observed.verify_pods);
             let (reason, text) = told.unwrap_or((Reason::SealInvalid, message));
-            Some(untouched(observed, Some(workload), reason, &format!("backup {} was not restored: {text}", plan.backup_name), now))
+            Some(untouched(
+                observed,
+                Some(workload),
+                reason,
+                &format!("backup {} was not restored: {text}", plan.backup_name),
+                now,
+            ))
         }
     }
 }
@@ -189,12 +246,20 @@ fn verified(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: T
 /// A Job at work: what keeps its pod from starting is said, and ends the wait after a while.
 fn busy(observed: &Observed, job: &Job, pods: &[Pod], reason: Reason, text: &str, now: Timestamp) -> Decision {
     let restore = &observed.restore;
-    let pending = pods.iter().filter(|pod| !is_over(pod)).find_map(|pod| trouble(pod, now));
-    let Some(trouble) = pending else { return status::waiting(restore, reason, text, now) };
+    let pending = pods
+        .iter()
+        .filter(|pod| !is_over(pod))
+        .find_map(|pod| trouble(pod, now));
+    let Some(trouble) = pending else {
+        return status::waiting(restore, reason, text, now);
+    };
     let since = job.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
     if now.duration_since(since) >= observed.settings.patience {
-        return Decision::write(Write::DeleteJob { name: job.name_any(), uid: job.uid().unwrap_or_default() })
-            .with(true, trouble.reason, trouble.message);
+        return Decision::write(Write::DeleteJob {
+            name: job.name_any(),
+            uid: job.uid().unwrap_or_default(),
+        })
+        .with(true, trouble.reason, trouble.message);
     }
     status::waiting(restore, trouble.reason, &trouble.message, now)
 }
@@ -202,15 +267,29 @@ fn busy(observed: &Observed, job: &Job, pods: &[Pod], reason: Reason, text: &str
 fn newest_failure(pods: &[Pod]) -> Option<(Reason, String)> {
     let mut ended: Vec<&Pod> = pods.iter().collect();
     ended.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
-    ended.iter().rev().find_map(|pod| failure(pod, jobs::CONTAINER)).map(|failure| (failure.reason, failure.message))
+    ended
+        .iter()
+        .rev()
+        .find_map(|pod| failure(pod, jobs::CONTAINER))
+        .map(|failure| (failure.reason, failure.message))
 }
 
 /// With the restore Job: wait for it, then bring the workload back or keep it held.
-fn written(observed: &Observed, plan: &RestorePlan, workload: Option<&Workload>, job: &Job, now: Timestamp) -> Decision {
+fn written(
+    observed: &Observed,
+    plan: &RestorePlan,
+    workload: Option<&Workload>,
+    job: &Job,
+    now: Timestamp,
+) -> Decision {
     let restore = &observed.restore;
     match job_state(job) {
         JobState::Running => {
-            let pending = observed.write_pods.iter().filter(|pod| !is_over(pod)).find_map(|pod| trouble(pod, now));
+            let pending = observed
+                .write_pods
+                .iter()
+                .filter(|pod| !is_over(pod))
+                .find_map(|pod| trouble(pod, now));
             match pending {
                 Some(trouble) => status::waiting(restore, trouble.reason, &trouble.message, now),
                 None => status::waiting(restore, Reason::Restoring, "the volumes are being written", now),
@@ -230,32 +309,55 @@ fn written(observed: &Observed, plan: &RestorePlan, workload: Option<&Workload>,
 
 /// Whether every attempt left its word that it wrote nothing; a pod that is gone or silent may have written.
 fn clean(pods: &[Pod]) -> bool {
-    !pods.is_empty() && pods.iter().all(|pod| {
-        let never_started = pod.status.as_ref().is_some_and(|status| {
-            let main = status.container_statuses.iter().flatten().find(|status| status.name == jobs::CONTAINER);
-            main.is_some_and(|status| status.state.as_ref().is_some_and(|state| state.waiting.is_some()))
-        });
-        never_started || agent_result(pod, jobs::CONTAINER).is_some_and(|result| result.outcome == Outcome::Failed && !result.dirty)
-    })
+    !pods.is_empty()
+        && pods.iter().all(|pod| {
+            let never_started = pod.status.as_ref().is_some_and(|status| {
+                let main = status
+                    .container_statuses
+                    .iter()
+                    .flatten()
+                    .find(|status| status.name == jobs::CONTAINER);
+                main.is_some_and(|status| status.state.as_ref().is_some_and(|state| state.waiting.is_some()))
+            });
+            never_started
+                || agent_result(pod, jobs::CONTAINER)
+                    .is_some_and(|result| result.outcome == Outcome::Failed && !result.dirty)
+        })
 }
 
 fn bring_back(observed: &Observed, plan: &RestorePlan, workload: Option<&Workload>, now: Timestamp) -> Decision {
     let restore = &observed.restore;
     let Some(workload) = workload else {
-        let text = format!("the volumes are restored, but {} {} is gone", plan.workload_kind, plan.workload_name);
+        let text = format!(
+            "the volumes are restored, but {} {} is gone",
+            plan.workload_kind, plan.workload_name
+        );
         return status::failed(restore, Reason::WorkloadNotFound, &text, now);
     };
     if observed.holder == Holder::Ours {
         return release(observed, workload, "its volumes are restored");
     }
     if workload.observed && workload.ready >= workload.replicas {
-        let text = format!("{} runs on backup {} with {} replicas", workload.title(), plan.backup_name, workload.replicas);
+        let text = format!(
+            "{} runs on backup {} with {} replicas",
+            workload.title(),
+            plan.backup_name,
+            workload.replicas
+        );
         return status::completed(restore, &text, now);
     }
     if now > plan.deadline.0 {
-        let text = format!("the volumes are restored, but {} did not become Ready", workload.title());
+        let text = format!(
+            "the volumes are restored, but {} did not become Ready",
+            workload.title()
+        );
         return status::failed(restore, Reason::WorkloadNotReady, &text, now);
     }
-    let text = format!("waiting for {} of {} replicas of {}", workload.replicas - workload.ready, workload.replicas, workload.title());
+    let text = format!(
+        "waiting for {} of {} replicas of {}",
+        workload.replicas - workload.ready,
+        workload.replicas,
+        workload.title()
+    );
     status::waiting(restore, Reason::ScalingUp, &text, now)
 }

@@ -21,9 +21,18 @@ pub(super) fn draft(restore: &RestoreJob) -> RestoreJobStatus {
 }
 
 /// Says what is being done, in a status that is about to be written.
-pub(super) fn say(status: &mut RestoreJobStatus, restore: &RestoreJob, reason: Reason, text: &str, now: Timestamp) -> bool {
+pub(super) fn say(
+    status: &mut RestoreJobStatus,
+    restore: &RestoreJob,
+    reason: Reason,
+    text: &str,
+    now: Timestamp,
+) -> bool {
     let generation = restore.metadata.generation.unwrap_or_default();
-    let known = status.conditions.iter().any(|c| c.type_ == RECONCILING && c.status == "True" && c.reason == reason.as_str());
+    let known = status
+        .conditions
+        .iter()
+        .any(|c| c.type_ == RECONCILING && c.status == "True" && c.reason == reason.as_str());
     if known {
         return false;
     }
@@ -52,9 +61,22 @@ pub(super) fn failed(restore: &RestoreJob, reason: Reason, text: &str, now: Time
     status.completion_timestamp = Some(Time(now));
     let message = format!("{text}: {}", reason.hint());
     condition::set(&mut status.conditions, READY, false, reason, &message, generation, now);
-    condition::set(&mut status.conditions, RECONCILING, false, reason, &message, generation, now);
+    condition::set(
+        &mut status.conditions,
+        RECONCILING,
+        false,
+        reason,
+        &message,
+        generation,
+        now,
+    );
     condition::set(&mut status.conditions, STALLED, true, reason, &message, generation, now);
-    Decision { write: Some(Write::Status(Box::new(status))), event: None, next: None }.with(true, reason, text)
+    Decision {
+        write: Some(Write::Status(Box::new(status))),
+        event: None,
+        next: None,
+    }
+    .with(true, reason, text)
 }
 
 /// Ends the restore as Completed.
@@ -64,7 +86,28 @@ pub(super) fn completed(restore: &RestoreJob, text: &str, now: Timestamp) -> Dec
     status.phase = Some(RestoreJobPhase::Completed);
     status.failure_reason = None;
     status.completion_timestamp = Some(Time(now));
-    condition::set(&mut status.conditions, READY, true, Reason::Completed, text, generation, now);
-    condition::set(&mut status.conditions, RECONCILING, false, Reason::Completed, text, generation, now);
-    Decision { write: Some(Write::Status(Box::new(status))), event: None, next: None }.with(false, Reason::Completed, text)
+    condition::set(
+        &mut status.conditions,
+        READY,
+        true,
+        Reason::Completed,
+        text,
+        generation,
+        now,
+    );
+    condition::set(
+        &mut status.conditions,
+        RECONCILING,
+        false,
+        Reason::Completed,
+        text,
+        generation,
+        now,
+    );
+    Decision {
+        write: Some(Write::Status(Box::new(status))),
+        event: None,
+        next: None,
+    }
+    .with(false, Reason::Completed, text)
 }

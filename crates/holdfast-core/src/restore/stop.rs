@@ -25,9 +25,17 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
     let write = observed.write.as_ref().filter(ours);
     let jobs = [observed.verify.as_ref().filter(ours), write];
     if let Some(job) = jobs.into_iter().flatten().find(works) {
-        return Decision::write(Write::DeleteJob { name: job.name_any(), uid: job.uid().unwrap_or_default() });
+        return Decision::write(Write::DeleteJob {
+            name: job.name_any(),
+            uid: job.uid().unwrap_or_default(),
+        });
     }
-    if observed.write_pods.iter().chain(&observed.verify_pods).any(|pod| !is_over(pod)) {
+    if observed
+        .write_pods
+        .iter()
+        .chain(&observed.verify_pods)
+        .any(|pod| !is_over(pod))
+    {
         return status::waiting(restore, Reason::Deleted, "waiting for its pods to end", now);
     }
     let whole = write.is_some_and(|job| job_state(job) == JobState::Complete);
@@ -39,12 +47,19 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
 }
 
 fn let_go(observed: &Observed) -> Decision {
-    let left: Vec<&String> = observed.restore.finalizers().iter().filter(|name| *name != FINALIZER).collect();
+    let left: Vec<&String> = observed
+        .restore
+        .finalizers()
+        .iter()
+        .filter(|name| *name != FINALIZER)
+        .collect();
     Decision::write(Write::Metadata(json!({ "finalizers": left })))
 }
 
 fn stays(workload: &Workload, restore: &str) -> String {
-    let replicas = workload.held().map_or_else(|| "an unknown number of".to_owned(), |held| held.replicas.to_string());
+    let replicas = workload
+        .held()
+        .map_or_else(|| "an unknown number of".to_owned(), |held| held.replicas.to_string());
     format!(
         "{} stays at 0 replicas: its volume may be half written by RestoreJob {restore}; it had {replicas} replicas. Create another RestoreJob to go on, or, if the volume is known to be good, remove the annotation holdfast.io/held and scale it up",
         workload.title()

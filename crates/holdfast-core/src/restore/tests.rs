@@ -85,49 +85,85 @@ fn everything_that_can_be_refused_is_refused_before_anything_is_touched() {
         assert_eq!(end(&decision), (RestoreJobPhase::Failed, reason), "{decision:?}");
         assert!(decision.event.as_ref().unwrap().note.contains(text), "{decision:?}");
     };
-    refused(&|seen| seen.workloads.clear(), Reason::WorkloadNotFound, "Can not find any statefulsets with labelsSelector.");
+    refused(
+        &|seen| seen.workloads.clear(),
+        Reason::WorkloadNotFound,
+        "Can not find any statefulsets with labelsSelector.",
+    );
     refused(
         &|seen| seen.workloads.push(seen.workloads[0].clone()),
         Reason::MultipleWorkloads,
         "Match more than one results, please check the labelsSelector.",
     );
-    refused(&|seen| seen.backup = None, Reason::NotFound, "backups.dataprotection.kubeblocks.io \"b1\" not found");
-    refused(&|seen| seen.tool = None, Reason::ToolNotFound, "backupTool: t not found");
+    refused(
+        &|seen| seen.backup = None,
+        Reason::NotFound,
+        "backups.dataprotection.kubeblocks.io \"b1\" not found",
+    );
+    refused(
+        &|seen| seen.tool = None,
+        Reason::ToolNotFound,
+        "backupTool: t not found",
+    );
     refused(
         &|seen| seen.backup.as_mut().unwrap().status.as_mut().unwrap().phase = Some(holdfast_api::BackupPhase::Failed),
         Reason::BackupNotCompleted,
         "Backup b1 is Failed",
     );
     refused(
-        &|seen| seen.backup.as_mut().unwrap().status.as_mut().unwrap().persistent_volume_claim_name = None,
+        &|seen| {
+            seen.backup
+                .as_mut()
+                .unwrap()
+                .status
+                .as_mut()
+                .unwrap()
+                .persistent_volume_claim_name = None
+        },
         Reason::SealInvalid,
         "persistentVolumeClaimName",
     );
-    let with = |change: fn(&mut Value)| move |seen: &mut Observed| seen.workloads = vec![Workload::stateful_set(&set(change))];
+    let with =
+        |change: fn(&mut Value)| move |seen: &mut Observed| seen.workloads = vec![Workload::stateful_set(&set(change))];
     refused(
         &with(|set| set["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenScaled": "Delete"})),
         Reason::WhenScaledDelete,
         "StatefulSet db",
     );
     refused(
-        &with(|set| set["metadata"]["ownerReferences"] = json!([{"apiVersion": "v", "kind": "Postgres", "name": "pg", "uid": "u", "controller": true}])),
+        &with(|set| {
+            set["metadata"]["ownerReferences"] =
+                json!([{"apiVersion": "v", "kind": "Postgres", "name": "pg", "uid": "u", "controller": true}])
+        }),
         Reason::ManagedByOperator,
         "Postgres pg",
     );
     refused(
-        &with(|set| set["metadata"]["managedFields"] = json!([{"manager": "argocd-controller", "fieldsV1": {"f:spec": {"f:replicas": {}}}}])),
+        &with(|set| {
+            set["metadata"]["managedFields"] =
+                json!([{"manager": "argocd-controller", "fieldsV1": {"f:spec": {"f:replicas": {}}}}])
+        }),
         Reason::ManagedByOperator,
         "argocd-controller",
     );
-    refused(&|seen| seen.holder = Holder::AtWork("other".to_owned()), Reason::WorkloadHeld, "held by RestoreJob other");
+    refused(
+        &|seen| seen.holder = Holder::AtWork("other".to_owned()),
+        Reason::WorkloadHeld,
+        "held by RestoreJob other",
+    );
 }
 
 #[test]
 fn names_that_do_not_exist_have_a_grace() {
     let mut seen = observed();
     seen.backup = None;
-    let Some(Write::Status(status)) = decide(&seen, at(5)).write else { panic!() };
-    assert_eq!((status.phase, status.conditions[0].reason.as_str()), (Some(RestoreJobPhase::New), "NotFound"));
+    let Some(Write::Status(status)) = decide(&seen, at(5)).write else {
+        panic!()
+    };
+    assert_eq!(
+        (status.phase, status.conditions[0].reason.as_str()),
+        (Some(RestoreJobPhase::New), "NotFound")
+    );
 }
 
 /// A cluster of one StatefulSet, as far as restores can see it. It applies what is decided, and lets Jobs end as told.
@@ -150,7 +186,9 @@ enum WriteEnd {
 
 impl World {
     fn job(&self, kind: &str, state: Option<(&str, Option<Value>)>) -> (Job, Vec<Pod>) {
-        let conditions = state.as_ref().map(|(state, _)| json!([{"type": state, "status": "True"}]));
+        let conditions = state
+            .as_ref()
+            .map(|(state, _)| json!([{"type": state, "status": "True"}]));
         let job = serde_json::from_value(json!({
             "metadata": {"name": kind, "uid": kind, "labels": {LABEL_RESTORE_UID: self.seen.restore.uid()}, "creationTimestamp": at(self.now).to_string()},
             "status": {"conditions": conditions}
@@ -181,19 +219,29 @@ impl World {
         let Some(write) = decision.write else { return false };
         match write {
             Write::Status(status) => self.seen.restore.status = Some(*status),
-            Write::Metadata(metadata) => self.seen.restore.metadata.finalizers = serde_json::from_value(metadata["finalizers"].clone()).unwrap(),
+            Write::Metadata(metadata) => {
+                self.seen.restore.metadata.finalizers = serde_json::from_value(metadata["finalizers"].clone()).unwrap()
+            }
             Write::Workload(_, patch) => self.patch(&patch),
             Write::DeleteJob { name, .. } if name == "verify" => self.seen.verify = None,
             Write::DeleteJob { .. } => (self.seen.write, self.seen.write_pods) = (None, Vec::new()),
             Write::CreateJob(job) if job.name_any().starts_with("holdfast-verify-") => {
-                let state = self.verify.map(|good| if good { ("Complete", None) } else { ("Failed", None) });
+                let state = self
+                    .verify
+                    .map(|good| if good { ("Complete", None) } else { ("Failed", None) });
                 let (job, pods) = self.job("verify", state);
                 (self.seen.verify, self.seen.verify_pods) = (Some(job), pods);
             }
             Write::CreateJob(_) => {
-                assert_eq!(self.set.spec.as_ref().unwrap().replicas, Some(0), "written while the workload runs");
+                assert_eq!(
+                    self.set.spec.as_ref().unwrap().replicas,
+                    Some(0),
+                    "written while the workload runs"
+                );
                 self.ever_written |= self.write != Some(WriteEnd::Clean);
-                let result = |dirty: bool| Some(json!({"v": 1, "outcome": "Failed", "reason": "ToolFailed", "message": "m", "dirty": dirty}));
+                let result = |dirty: bool| {
+                    Some(json!({"v": 1, "outcome": "Failed", "reason": "ToolFailed", "message": "m", "dirty": dirty}))
+                };
                 let state = self.write.map(|end| match end {
                     WriteEnd::Restored => ("Complete", None),
                     WriteEnd::Dirty => ("Failed", result(true)),
@@ -238,7 +286,14 @@ impl World {
 }
 
 fn world(verify: Option<bool>, write: Option<WriteEnd>) -> World {
-    World { seen: observed(), set: set(|_| {}), verify, write, ever_written: false, now: 1 }
+    World {
+        seen: observed(),
+        set: set(|_| {}),
+        verify,
+        write,
+        ever_written: false,
+        now: 1,
+    }
 }
 
 #[test]
@@ -266,7 +321,10 @@ fn a_half_written_volume_keeps_its_workload_down_and_a_second_restore_takes_over
         assert!(holds(&status.conditions, holdfast_api::condition::STALLED));
         assert!(status.failure_reason.unwrap().contains("another RestoreJob"));
         assert_eq!((world.replicas(), world.held().map(|held| held.replicas)), (0, Some(3)));
-        world.seen = Observed { restore: restore("r2"), ..observed() };
+        world.seen = Observed {
+            restore: restore("r2"),
+            ..observed()
+        };
         world.write = Some(WriteEnd::Restored);
         world.settle();
         assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Completed);

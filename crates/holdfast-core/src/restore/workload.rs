@@ -151,7 +151,10 @@ impl Workload {
 }
 
 fn without_fields(metadata: &ObjectMeta) -> ObjectMeta {
-    ObjectMeta { managed_fields: None, ..metadata.clone() }
+    ObjectMeta {
+        managed_fields: None,
+        ..metadata.clone()
+    }
 }
 
 /// Who, of those that would put replicas back, sets them.
@@ -161,5 +164,8 @@ fn applier(fields: &[ManagedFieldsEntry]) -> Option<String> {
         fields.is_some_and(|fields| fields.pointer("/f:spec/f:replicas").is_some())
     };
     let managers = fields.iter().filter(sets).filter_map(|entry| entry.manager.as_deref());
-    managers.into_iter().find(|manager| APPLIERS.iter().any(|known| manager.contains(known))).map(str::to_owned)
+    managers
+        .into_iter()
+        .find(|manager| APPLIERS.iter().any(|known| manager.contains(known)))
+        .map(str::to_owned)
 }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::LabelSelector};
-use kube::{ResourceExt as _, core::{Selector, SelectorExt as _}};
+use kube::{
+    ResourceExt as _,
+    core::{Selector, SelectorExt as _},
+};
 
 /// What the pods that match a selector allow.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,7 +29,9 @@ pub fn selector(selector: &LabelSelector) -> Result<String, InvalidSelector> {
     let labels = selector.match_labels.as_ref().is_some_and(|labels| !labels.is_empty());
     let expressions = selector.match_expressions.as_ref().is_some_and(|list| !list.is_empty());
     if !labels && !expressions {
-        return Err(InvalidSelector("is empty and would match every pod of the namespace".to_owned()));
+        return Err(InvalidSelector(
+            "is empty and would match every pod of the namespace".to_owned(),
+        ));
     }
     let parsed = Selector::try_from(selector.clone()).map_err(|error| InvalidSelector(error.to_string()))?;
     Ok(parsed.to_string())
@@ -54,8 +59,14 @@ fn ends(pod: &Pod) -> bool {
 
 /// Whether a pod is Ready.
 pub fn ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    conditions
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 #[cfg(test)]
@@ -75,13 +86,21 @@ mod tests {
 
     #[test]
     fn the_first_ready_pod_by_name_is_chosen() {
-        let pods = [pod("c-2", "Running", true, false), pod("c-0", "Running", false, false), pod("c-1", "Running", true, false)];
+        let pods = [
+            pod("c-2", "Running", true, false),
+            pod("c-0", "Running", false, false),
+            pod("c-1", "Running", true, false),
+        ];
         assert_eq!(choose(&pods), Choice::Pod(&pods[2]));
     }
 
     #[test]
     fn pods_that_end_are_left_out() {
-        let pods = [pod("c-0", "Running", true, true), pod("c-1", "Failed", true, false), pod("c-2", "Pending", false, false)];
+        let pods = [
+            pod("c-0", "Running", true, true),
+            pod("c-1", "Failed", true, false),
+            pod("c-2", "Pending", false, false),
+        ];
         assert_eq!(choose(&pods), Choice::NotReady(&pods[2]));
         assert_eq!(choose(&pods[..2]), Choice::None);
     }
@@ -92,7 +111,8 @@ mod tests {
         let given: LabelSelector = serde_json::from_value(json!({"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "r", "operator": "In", "values": ["x", "y"]}]})).unwrap();
         let text = selector(&given).unwrap();
         assert!(text.contains("a=b") && text.contains("r in (x,y)"), "{text}");
-        let bad: LabelSelector = serde_json::from_value(json!({"matchExpressions": [{"key": "r", "operator": "Nonsense"}]})).unwrap();
+        let bad: LabelSelector =
+            serde_json::from_value(json!({"matchExpressions": [{"key": "r", "operator": "Nonsense"}]})).unwrap();
         assert!(selector(&bad).is_err());
     }
 }

@@ -88,7 +88,7 @@ impl Executor {
             if verb != "watch" && verb != "list" {
                 // Counts are whole numbers.
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-                let count = metric.get_counter().value() as u64;
+                let count = metric.get_counter().get_value() as u64;
                 *requests.entry(format!("{verb} {resource}")).or_default() += count;
             }
         }
