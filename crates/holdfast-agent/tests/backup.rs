@@ -40,8 +40,8 @@ fn a_backup_is_sealed_and_its_checksum_is_that_of_sha256sum() {
     assert!(read(bench.at("ns/shop/.holdfast/b1/tool.log")).contains("done"));
     let seal = read(bench.at("ns/shop/b1/holdfast.json"));
     assert!(seal.contains("backupPolicyName") && seal.lines().last().unwrap().starts_with("sha256:"));
-    let own = Command::new("sh").args(["-c", "head -n -1 holdfast.json | sha256sum | cut -d' ' -f1"]);
-    let mut own = own;
+    let mut own = Command::new("sh");
+    own.args(["-c", "head -n -1 holdfast.json | sha256sum | cut -d' ' -f1"]);
     let own = own.current_dir(bench.at("ns/shop/b1")).output().unwrap();
     assert!(seal.contains(&format!("sha256:{}", String::from_utf8(own.stdout).unwrap().trim())));
 }
@@ -207,7 +207,7 @@ fn a_stolen_claim_is_not_sealed() {
 fn what_a_tool_says_too_long_or_wrong_is_handled() {
     let bench = Bench::new();
     let huge = bench
-        .backup(r#"echo a >$BACKUP_DIR/a; head -c 200000 /dev/zero | tr '\0' x >$BACKUP_DIR/backup.info"#)
+        .backup(r"echo a >$BACKUP_DIR/a; head -c 200000 /dev/zero | tr '\0' x >$BACKUP_DIR/backup.info")
         .run();
     assert_eq!(huge.result.outcome, Outcome::Sealed, "{huge:?}");
     assert!(huge.result.message.unwrap().contains("backup.info was ignored"));

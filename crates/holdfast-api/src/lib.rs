@@ -3,6 +3,8 @@
 //! Groups `dataprotection.kubeblocks.io` and `storage.kubeblocks.io`, version `v1alpha1`. Fields marked as
 //! Holdfast's own are additions: a manifest without them behaves as the API always promised.
 
+#![allow(clippy::duplicated_attributes)] // kube takes one `derive` for each trait.
+
 pub mod agent;
 mod backup;
 mod backup_policy;

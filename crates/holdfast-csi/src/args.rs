@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[derive(clap::Parser, Clone, Debug)]
 #[command(name = "holdfast-csi", version, about)]
 pub struct Args {
-    /// Socket that the driver serves on, such as unix:///csi/csi.sock.
+    /// Socket that the driver serves on, such as `unix:///csi/csi.sock`.
     #[arg(long, env = "HOLDFAST_CSI_ENDPOINT")]
     pub endpoint: String,
     /// Name of the node.

@@ -117,31 +117,28 @@ impl controller_server::Controller for Controller {
         }
         self.reachable(request.accessibility_requirements.as_ref())?;
         let id = Volumes::id(&request.name);
-        let bytes = match self.volumes.find(&id)? {
-            Some(found) => {
-                let range = request.capacity_range.unwrap_or_default();
-                let fits =
-                    found.bytes >= range.required_bytes && (range.limit_bytes == 0 || found.bytes <= range.limit_bytes);
-                if found.name != request.name || !fits {
-                    return Err(Status::already_exists(format!(
-                        "volume {} exists with {} bytes",
-                        request.name, found.bytes
-                    )));
-                }
-                found.bytes
+        let bytes = if let Some(found) = self.volumes.find(&id)? {
+            let range = request.capacity_range.unwrap_or_default();
+            let fits =
+                found.bytes >= range.required_bytes && (range.limit_bytes == 0 || found.bytes <= range.limit_bytes);
+            if found.name != request.name || !fits {
+                return Err(Status::already_exists(format!(
+                    "volume {} exists with {} bytes",
+                    request.name, found.bytes
+                )));
             }
-            None => {
-                let bytes = self.bytes(request.capacity_range.as_ref())?;
-                self.volumes.create(
-                    &id,
-                    &Record {
-                        name: request.name,
-                        bytes,
-                    },
-                )?;
-                tracing::info!(volume = id, bytes, "made");
-                bytes
-            }
+            found.bytes
+        } else {
+            let bytes = self.bytes(request.capacity_range.as_ref())?;
+            self.volumes.create(
+                &id,
+                &Record {
+                    name: request.name,
+                    bytes,
+                },
+            )?;
+            tracing::info!(volume = id, bytes, "made");
+            bytes
         };
         let volume = Volume {
             capacity_bytes: bytes,

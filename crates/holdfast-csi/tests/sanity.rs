@@ -17,13 +17,10 @@ impl Drop for Driver {
 }
 
 fn tool(name: &str) -> PathBuf {
-    let bin = std::env::var_os("HOLDFAST_BIN").map(PathBuf::from).unwrap_or_else(|| {
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        cache
-            .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"))
-            .join("holdfast/bin")
-    });
-    let tool = bin.join(name);
+    let folder = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
+    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
+    let bin = folder("HOLDFAST_BIN").or_else(|| Some(cache?.join("holdfast/bin")));
+    let tool = bin.unwrap_or_default().join(name);
     assert!(tool.exists(), "{} is missing: run `make tools`", tool.display());
     tool
 }

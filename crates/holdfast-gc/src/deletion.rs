@@ -15,7 +15,7 @@ use kube::{Api, ResourceExt as _};
 use crate::{Context, error::Error, is_ours};
 
 /// How often a Backup that waits for its children is looked at.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
 /// Looks at one Backup.
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, Error> {

@@ -84,7 +84,10 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     let purges = context.purges.clone();
     let woken = groups.clone();
     tokio::join!(
-        queue::work(&service, news, 1, |key| wake(Arc::clone(&context), woken.clone(), key)),
+        queue::work(&service, news, 1, |key| {
+            wake(&context, &woken, &key);
+            std::future::ready(Ok::<_, error::Error>(Next::AwaitChange))
+        }),
         queue::work(&service, groups, args.concurrency, |key| retention::reconcile(
             Arc::clone(&context),
             key
@@ -146,11 +149,10 @@ fn forward(context: &Arc<Context>, groups: &Queue, deletions: &Queue) {
 }
 
 /// News of a Backup wakes its policy; what the watch has not shown yet, it will.
-async fn wake(context: Arc<Context>, groups: Queue, key: Key) -> Result<Next, error::Error> {
-    if let Some(backup) = context.backups.by_key(&key) {
+fn wake(context: &Context, groups: &Queue, key: &Key) {
+    if let Some(backup) = context.backups.by_key(key) {
         groups.push(index::group_of(&backup));
     }
-    Ok(Next::AwaitChange)
 }
 
 fn is_ours(backup: &SlimBackup) -> bool {

@@ -110,9 +110,9 @@ async fn waiting(context: &Context, key: &Key) -> Result<Vec<Entry>, WriteError>
             .unwrap_or_else(PoisonError::into_inner)
             .contains(&entry.uid);
         if suspect {
-            alone.push(entry)
+            alone.push(entry);
         } else {
-            together.push(entry)
+            together.push(entry);
         }
     }
     if together.is_empty() {
@@ -197,7 +197,7 @@ async fn failed(context: &Context, batch: &Batch, job: &Job, api: &Api<Job>, why
         write::delete(api, &job.name_any(), &uid, None, Propagation::Background).await?;
         return Ok(Next::After(Duration::from_secs(1)));
     }
-    Ok(Next::After(retry - waited))
+    Ok(Next::After(retry.saturating_sub(waited)))
 }
 
 /// Says on each Backup of a batch why its files are still there.

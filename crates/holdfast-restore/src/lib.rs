@@ -28,7 +28,7 @@ pub use args::Args;
 use metrics::Metrics;
 
 /// How often every unfinished RestoreJob is looked at although nothing was heard of it.
-const SLOW_PASS: Duration = Duration::from_secs(60);
+const SLOW_PASS: Duration = Duration::from_mins(1);
 
 /// What the restore service works with.
 pub(crate) struct Context {

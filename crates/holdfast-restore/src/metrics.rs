@@ -37,7 +37,7 @@ impl Metrics {
         })
     }
 
-    /// Counts RestoreJobs by phase.
+    /// Counts by phase.
     pub(crate) fn phases(&self, all: &[Arc<RestoreJob>]) {
         for phase in [
             RestoreJobPhase::New,

@@ -25,7 +25,7 @@ pub use args::Args;
 use metrics::Metrics;
 
 /// How often everything is looked at although nothing was heard of it.
-const SLOW_PASS: Duration = Duration::from_secs(300);
+const SLOW_PASS: Duration = Duration::from_mins(5);
 
 /// What the scheduler works with.
 pub(crate) struct Context {

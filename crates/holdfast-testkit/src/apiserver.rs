@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How long a start may take on a busy machine.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(2);
 /// A port may be taken between being found free and being used.
 const ATTEMPTS: usize = 3;
 

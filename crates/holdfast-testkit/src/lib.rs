@@ -2,6 +2,8 @@
 //!
 //! Only ever a dev-dependency. Servers listen on loopback, on ports of their own, and never outlive the test process.
 
+#![allow(clippy::missing_panics_doc, clippy::panic, clippy::expect_used)] // Only tests call it, and a test fails by panic.
+
 mod apiserver;
 mod nats;
 mod pki;

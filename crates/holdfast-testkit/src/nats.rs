@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::process::{Process, binary, free_port};
 
 /// How long a start may take on a busy machine.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// A running server. Dropping it kills it.
 #[derive(Debug)]

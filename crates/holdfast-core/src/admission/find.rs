@@ -56,12 +56,7 @@ pub fn find(observed: &Observed) -> Result<Found<'_>, Problem> {
     Ok(Found { policy, repo, pod })
 }
 
-fn present<'a, K>(
-    seen: &'a Seen<K>,
-    read: Read,
-    reason: Reason,
-    text: impl FnOnce() -> String,
-) -> Result<&'a K, Problem> {
+fn present<K>(seen: &Seen<K>, read: Read, reason: Reason, text: impl FnOnce() -> String) -> Result<&K, Problem> {
     match seen.get() {
         Some(object) => Ok(object),
         None if seen.live => Err(Problem::Missing(reason, text())),

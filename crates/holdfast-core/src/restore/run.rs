@@ -201,7 +201,7 @@ fn hold(restore: &RestoreJob, plan: &RestorePlan, workload: &Workload, now: Time
         workload.title(),
         plan.backup_name
     );
-    Decision::write(Write::Workload(Box::new(workload.clone()), workload.hold(&held))).with(
+    Decision::write(Write::Workload(Box::new(workload.clone()), Workload::hold(&held))).with(
         false,
         Reason::ScalingDown,
         note,

@@ -357,15 +357,12 @@ proptest! {
             world.step();
         }
         let half = world.ever_written && ends[end] != Some(WriteEnd::Restored);
-        match world.held() {
-            Some(held) => {
-                prop_assert_eq!(held.replicas, 3);
-                prop_assert_eq!(world.replicas(), 0);
-            }
-            None => {
-                prop_assert_eq!(world.replicas(), 3);
-                prop_assert!(!half);
-            }
+        if let Some(held) = world.held() {
+            prop_assert_eq!(held.replicas, 3);
+            prop_assert_eq!(world.replicas(), 0);
+        } else {
+            prop_assert_eq!(world.replicas(), 3);
+            prop_assert!(!half);
         }
         if delete {
             prop_assert!(world.seen.restore.finalizers().is_empty());

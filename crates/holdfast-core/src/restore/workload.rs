@@ -133,7 +133,7 @@ impl Workload {
     }
 
     /// The patch that stops it: the undo is written in the same breath.
-    pub(super) fn hold(&self, held: &Held) -> Value {
+    pub(super) fn hold(held: &Held) -> Value {
         let mark = serde_json::to_string(held).unwrap_or_default();
         json!({
             "metadata": {"annotations": {ANNOTATION_HELD: mark}, "labels": {LABEL_HELD: "true"}},

@@ -76,7 +76,10 @@ impl Executor {
             .iter()
             .find(|family| family.name() == "holdfast_executor_api_requests_total");
         let mut requests = BTreeMap::new();
-        for metric in family.map(|family| family.get_metric()).unwrap_or_default() {
+        // Its type belongs to a crate that only the runtime names.
+        #[allow(clippy::redundant_closure_for_method_calls)]
+        let metrics = family.into_iter().flat_map(|family| family.get_metric());
+        for metric in metrics {
             let label = |name: &str| {
                 let labels = metric.get_label();
                 labels
