@@ -56,7 +56,8 @@ integration: tools ## Tests against a real API server, a real NATS and the real 
 
 .PHONY: e2e
 e2e: cluster install ## Tests on the local cluster, with real databases
-	. deploy/cluster/env.sh && cargo test -p holdfast-e2e -- --test-threads=$(or $(E2E_THREADS),4)
+	. deploy/cluster/env.sh && cargo test -p holdfast-e2e --test path -- --test-threads=$(or $(E2E_THREADS),4)
+	. deploy/cluster/env.sh && cargo test -p holdfast-e2e --test alone -- --test-threads=1
 
 .PHONY: cluster
 cluster: ## Bring up the local cluster (one real node); idempotent

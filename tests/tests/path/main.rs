@@ -1,0 +1,9 @@
+//! The whole path on a real cluster, and what users do wrong on it.
+#![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used)] // A test fails by panic.
+
+mod backup;
+mod bad_input;
+mod chaos;
+mod restore;
+mod scene;
+mod schedule;
