@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -61,15 +62,23 @@ async fn register(args: &Args, stop: CancellationToken) -> anyhow::Result<()> {
     };
     let socket = folder.join(format!("{DRIVER}-reg.sock"));
     let listener = listen(&socket)?;
+    let own = inode(&socket);
     let service = Registration::new(args.kubelet_registration_path.clone(), stop.clone());
     let served = Server::builder()
         .add_service(RegistrationServer::new(service))
         .serve_with_incoming_shutdown(authority::connections(listener), stop.cancelled_owned())
         .await
         .context("the registration socket cannot be served");
-    // Kubelet forgets a driver whose socket is gone.
-    let _ = fs::remove_file(&socket);
+    // Kubelet forgets a driver whose socket is gone. A successor may have put its own there already.
+    if inode(&socket) == own {
+        let _ = fs::remove_file(&socket);
+    }
     served
+}
+
+/// Which file is at a path.
+fn inode(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|metadata| metadata.ino())
 }
 
 fn socket_path(endpoint: &str) -> anyhow::Result<PathBuf> {

@@ -119,11 +119,18 @@ fn a_database_that_is_not_ready_is_waited_for() {
     scene.apply(&pod("/data/ready"));
     scene.backup("b1", "other");
     scene.condition("backup", "b1", "Reconciling", "TargetPodNotReady", 30);
-    crate::scene::kubectl(
-        &["-n", &scene.name, "exec", "other-0", "--", "touch", "/data/ready"],
-        None,
-    )
-    .unwrap();
+    let ready = [
+        "-n",
+        scene.name.as_str(),
+        "exec",
+        "other-0",
+        "--",
+        "touch",
+        "/data/ready",
+    ];
+    wait(30, "the pod to take a command", || {
+        crate::scene::kubectl(&ready, None).ok()
+    });
     scene.phase("backup", "b1", "Completed", 90);
     scene.end();
 }
