@@ -39,6 +39,9 @@ fn workloads_that_must_not_be_scaled_are_refused_before_anything_is_touched() {
     scene.backup("b1", "p");
     scene.phase("backup", "b1", "Completed", 90);
     scene.restore("gone", "nowhere", true);
+    let gone = scene.phase("restorejob", "gone", "Failed", 60);
+    let text = gone["status"]["failureReason"].as_str().unwrap();
+    assert!(text.contains("\"nowhere\" not found"), "{text}");
     scene.database(
         1,
         &json!({"spec": {"persistentVolumeClaimRetentionPolicy": {"whenScaled": "Delete", "whenDeleted": "Retain"}}}),
@@ -56,14 +59,6 @@ fn workloads_that_must_not_be_scaled_are_refused_before_anything_is_touched() {
     scene.phase("restorejob", "owned", "Failed", 60);
     scene.condition("restorejob", "owned", "Stalled", "ManagedByOperator", 5);
     assert_eq!(replicas(&scene), 1);
-    let gone = scene.phase("restorejob", "gone", "Failed", 60);
-    assert!(
-        gone["status"]["failureReason"]
-            .as_str()
-            .unwrap()
-            .contains("\"nowhere\" not found"),
-        "{gone}"
-    );
     scene.end();
 }
 
