@@ -43,7 +43,8 @@ our_mounts() { awk -v a="$hf_state/" -v b="$hf_run/" '{gsub(/\\040/, " ", $2)} i
 remove_remains() {
   local pid name group mount
   for name in kubelet; do end $name 10; done
-  for group in $(our_cgroups); do while read -r pid; do kill -9 "$pid" 2>/dev/null || true; done <"$group/cgroup.procs"; done
+  # A group may end while it is looked at.
+  for group in $(our_cgroups); do { cat "$group/cgroup.procs" 2>/dev/null || true; } | xargs -r kill -9 2>/dev/null || true; done
   for pid in $(our_shims); do kill -9 "$pid" 2>/dev/null || true; done
   for name in proxy dns scheduler manager; do end $name 5; done
   end apiserver 5
