@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use holdfast_api::{Backup, condition::Reason, names::ANNOTATION_TRACEPARENT};
 use holdfast_core::admission::{self, Decision, Next as After, Write};
-use holdfast_runtime::{News, Next, clock, watch::Key, write};
+use holdfast_runtime::{News, Next, clock, trace, watch::Key, write};
 use kube::{Api, ResourceExt as _};
 
-use crate::{Context, error::Error, observe};
+use crate::{Context, STAND_BY, error::Error, observe};
 
-/// How many reads one look may take; each kind is read once.
+/// How many reads one look may take: each kind once, and the pods again after the policy.
 const READS: usize = 8;
 
 /// Looks at one Backup.
@@ -17,9 +17,13 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     let Some(backup) = context.backups.by_key(&key) else {
         return Ok(Next::AwaitChange);
     };
-    if !context.leader.leads() || !admission::concerns(&backup) {
+    if !admission::concerns(&backup) {
         return Ok(Next::AwaitChange);
     }
+    if !context.leader.leads() {
+        return Ok(STAND_BY);
+    }
+    trace::follow(backup.annotations().get(ANNOTATION_TRACEPARENT).map(String::as_str));
     let mut observed = observe::observe(&context, backup);
     for _ in 0..READS {
         let decision = admission::decide(&observed, clock::now());
@@ -43,7 +47,7 @@ async fn apply(context: &Context, backup: &Arc<Backup>, decision: Decision) -> R
     } = decision;
     // A lease cannot fence a write; a late one of ours is still guarded by the resourceVersion.
     if write.is_some() && !context.leader.leads() {
-        return Ok(Next::AwaitChange);
+        return Ok(STAND_BY);
     }
     let client = context.service.client.clone();
     let namespace = backup.namespace().unwrap_or_default();
@@ -89,7 +93,8 @@ async fn apply(context: &Context, backup: &Arc<Backup>, decision: Decision) -> R
     })
 }
 
-fn tell(context: &Context, backup: &Backup, reason: Reason) {
+/// Tells the other services how it went.
+pub(crate) fn tell(context: &Context, backup: &Backup, reason: Reason) {
     let admitted = reason == Reason::Admitted;
     context.service.bus.publish(News {
         kind: "backup",

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use holdfast_api::{Backup, BackupPhase, BackupPolicy};
+use holdfast_api::{Backup, BackupPhase, names::ANNOTATION_POLICY_UID};
 use holdfast_core::policy;
 use holdfast_runtime::{Next, watch::Key, write};
 use kube::{Api, ResourceExt as _};
 
-use crate::{Context, error::Error};
+use crate::{Context, error::Error, policies};
 
 /// Looks at a Backup that is no longer active.
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, Error> {
+    // Who wins the lead looks for what ended unseen.
     if !context.leader.leads() {
         return Ok(Next::AwaitChange);
     }
-    let client = context.service.client.clone();
-    let api: Api<Backup> = Api::namespaced(client.clone(), &key.namespace);
+    let api: Api<Backup> = Api::namespaced(context.service.client.clone(), &key.namespace);
     let backup = write::get(&api, &key.name)
         .await
         .map_err(Error::during("reading the Backup that ended"))?;
@@ -27,18 +27,14 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
         .filter(|status| status.phase == Some(BackupPhase::Completed))
         .and_then(|status| status.completion_timestamp.as_ref());
     let found = context.policies.get(&key.namespace, &backup.spec.backup_policy_name);
+    // A policy of that name may be another one by now.
+    let made_for = backup.annotations().get(ANNOTATION_POLICY_UID);
+    let found = found.filter(|found| made_for.is_none() || made_for == found.metadata.uid.as_ref());
     let (Some(completed), Some(found)) = (completed, found) else {
         return Ok(Next::AwaitChange);
     };
     if let Some(status) = policy::after_success(&found, completed.0) {
-        let api: Api<BackupPolicy> = Api::namespaced(client, &key.namespace);
-        let wanted = BackupPolicy {
-            status: Some(status),
-            ..(*found).clone()
-        };
-        write::put_status(&api, &wanted)
-            .await
-            .map_err(Error::during("noting the policy's success"))?;
+        policies::put(&context, &found, status).await?;
         tracing::info!(policy = %found.name_any(), backup = %key, "a backup of the policy completed");
     }
     Ok(Next::AwaitChange)

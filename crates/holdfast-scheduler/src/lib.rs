@@ -10,12 +10,18 @@ mod error;
 mod metrics;
 mod observe;
 mod policies;
+mod slots;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    sync::Arc,
+    time::Duration,
+};
 
 use holdfast_api::{Backup, BackupPolicy, BackupRepo, BackupTool};
+use holdfast_core::admission;
 use holdfast_runtime::{
-    Leader, Queue, Service, crds, queue,
+    Leader, Next, Queue, Service, crds, queue,
     watch::{Cached, Change, Key, cached},
 };
 use jiff::SignedDuration;
@@ -24,8 +30,20 @@ use kube::{Api, runtime::watcher::Config};
 pub use args::Args;
 use metrics::Metrics;
 
-/// How often everything is looked at although nothing was heard of it.
+/// What must be served before anything can be watched.
+const CRDS: [&str; 4] = [
+    "backups.dataprotection.kubeblocks.io",
+    "backuppolicies.dataprotection.kubeblocks.io",
+    "backuptools.dataprotection.kubeblocks.io",
+    "backuprepos.dataprotection.kubeblocks.io",
+];
+/// Backups that have not ended.
+const ACTIVE: &str = "status.phase!=Completed,status.phase!=Failed,status.phase!=Deleting";
+/// How often everything is looked at although nothing was heard of it; more or less a fifth.
 const SLOW_PASS: Duration = Duration::from_mins(5);
+/// Who does not lead now may lead in a moment, without a change that could be heard of: a leader that was frozen for
+/// a while may find its lease still its own. Until then nothing is asked of the API server.
+pub(crate) const STAND_BY: Next = Next::After(Duration::from_secs(10));
 
 /// What the scheduler works with.
 pub(crate) struct Context {
@@ -39,7 +57,26 @@ pub(crate) struct Context {
     patience: SignedDuration,
 }
 
+impl Context {
+    async fn synced(&self) {
+        self.policies.synced().await;
+        self.tools.synced().await;
+        self.repos.synced().await;
+        self.backups.synced().await;
+    }
+
+    /// Backups that wait to be let in, as far as `which` of them.
+    fn waiting(&self, which: impl Fn(&Backup) -> bool) -> Vec<Key> {
+        let backups = self.backups.all();
+        let new = backups
+            .iter()
+            .filter(|backup| admission::concerns(backup) && which(backup));
+        new.map(|backup| Key::of(&**backup)).collect()
+    }
+}
+
 /// The queues of the scheduler.
+#[derive(Clone)]
 struct Queues {
     policies: Queue,
     backups: Queue,
@@ -49,8 +86,9 @@ struct Queues {
 /// Runs the scheduler until the service is told to stop.
 pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     crds::refuse_foreign(&service.client).await?;
+    crds::wait(&service, &CRDS).await;
     let client = service.client.clone();
-    let active = Config::default().fields("status.phase!=Completed,status.phase!=Failed");
+    let active = Config::default().fields(ACTIVE);
     let context = Arc::new(Context {
         leader: service.elect("holdfast-scheduler"),
         policies: cached(&service, "policies", Api::all(client.clone()), Config::default()),
@@ -66,10 +104,10 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
         backups: Queue::new("backups"),
         ended: Queue::new("ended"),
     };
-    context.policies.synced().await;
-    context.tools.synced().await;
-    context.repos.synced().await;
-    context.backups.synced().await;
+    tokio::select! {
+        () = context.synced() => {}
+        () = service.shutdown.cancelled() => return Ok(()),
+    }
     forward(&context, &queues);
     service.bus.declare(&service);
     service.bus.wake_leader(
@@ -79,24 +117,19 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
         &queues.ended,
         &context.leader,
     );
-    service.spawn(
-        "slow pass",
-        slow_pass(Arc::clone(&context), queues.policies.clone(), queues.backups.clone()),
-    );
+    service.spawn("slow pass", slow_pass(Arc::clone(&context), queues.clone()));
     let concurrency = args.concurrency;
+    let (on_policies, on_backups, on_ended) = (Arc::clone(&context), Arc::clone(&context), context);
     tokio::join!(
-        queue::work(&service, queues.policies, concurrency, |key| policies::reconcile(
-            Arc::clone(&context),
-            key
-        )),
-        queue::work(&service, queues.backups, concurrency, |key| admit::reconcile(
-            Arc::clone(&context),
-            key
-        )),
-        queue::work(&service, queues.ended, 2, |key| ended::reconcile(
-            Arc::clone(&context),
-            key
-        )),
+        queue::work(&service, queues.policies, concurrency, move |key| {
+            policies::reconcile(Arc::clone(&on_policies), key)
+        }),
+        queue::work(&service, queues.backups, concurrency, move |key| {
+            admit::reconcile(Arc::clone(&on_backups), key)
+        }),
+        queue::work(&service, queues.ended, 2, move |key| {
+            ended::reconcile(Arc::clone(&on_ended), key)
+        }),
     );
     Ok(())
 }
@@ -122,42 +155,65 @@ fn forward(context: &Arc<Context>, queues: &Queues) {
         Change::Applied(_) => Vec::new(),
         Change::Left(backup) => vec![Key::of(&**backup)],
     });
-    // Whatever a waiting Backup waits for may have come: all waiting ones look again.
-    let waiting = |context: &Arc<Context>| {
-        let context = Arc::clone(context);
-        move || -> Vec<Key> {
-            let new = context
-                .backups
-                .all()
-                .into_iter()
-                .filter(|backup| holdfast_core::admission::concerns(backup));
-            new.map(|backup| Key::of(&*backup)).collect()
-        }
-    };
-    let look = waiting(context);
-    context.policies.forward(service, &queues.backups, move |_| look());
-    let look = waiting(context);
-    context.tools.forward(service, &queues.backups, move |_| look());
-    let look = waiting(context);
-    context.repos.forward(service, &queues.backups, move |_| look());
+    // What a waiting Backup waits for may have come.
+    let waiting = Arc::clone(context);
+    context.policies.forward(service, &queues.backups, move |change| {
+        let policy = Key::of(&**change.object());
+        waiting.waiting(|backup| {
+            backup.metadata.namespace.as_ref() == Some(&policy.namespace)
+                && backup.spec.backup_policy_name == policy.name
+        })
+    });
+    let waiting = Arc::clone(context);
+    let look = move |_: &Change<BackupTool>| waiting.waiting(|_| true);
+    context.tools.forward(service, &queues.backups, look);
+    let waiting = Arc::clone(context);
+    let look = move |_: &Change<BackupRepo>| waiting.waiting(|_| true);
+    context.repos.forward(service, &queues.backups, look);
 }
 
 /// Looks at everything when leadership is won, and now and then.
-async fn slow_pass(context: Arc<Context>, policies: Queue, backups: Queue) {
+async fn slow_pass(context: Arc<Context>, queues: Queues) {
     let mut leader = context.leader.clone();
+    let mut led = false;
     loop {
-        if leader.leads() {
+        let leads = leader.leads();
+        if leads {
             for policy in context.policies.all() {
-                policies.push(Key::of(&*policy));
+                queues.policies.push(Key::of(&*policy));
             }
             for backup in context.backups.all() {
-                backups.push(Key::of(&*backup));
+                queues.backups.push(Key::of(&*backup));
             }
         }
+        if leads && !led {
+            look_back(&context, &queues.ended);
+        }
+        led = leads;
         tokio::select! {
             () = context.service.shutdown.cancelled() => return,
             () = leader.changed() => {}
-            () = tokio::time::sleep(SLOW_PASS) => {}
+            () = tokio::time::sleep(uneven(SLOW_PASS)) => {}
         }
     }
+}
+
+/// Looks for the newest scheduled Backup of each policy that may have ended while nobody led: one read for each.
+fn look_back(context: &Context, ended: &Queue) {
+    for policy in context.policies.all() {
+        let namespace = policy.metadata.namespace.clone().unwrap_or_default();
+        let name = holdfast_core::policy::unconfirmed(&policy);
+        let Some(key) = name.map(|name| Key::new(namespace, name)) else {
+            continue;
+        };
+        if context.backups.by_key(&key).is_none() {
+            ended.push(key);
+        }
+    }
+}
+
+/// The time, more or less a fifth, so that replicas and services do not ask all at once.
+fn uneven(time: Duration) -> Duration {
+    let random = RandomState::new().build_hasher().finish() % 400;
+    time * (800 + u32::try_from(random).unwrap_or_default()) / 1000
 }

@@ -78,18 +78,23 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn next_slot(&self, policy: &BackupPolicy, next: Timestamp) {
+    pub(crate) fn next_slot(&self, policy: &BackupPolicy, next: Option<Timestamp>) {
         let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
-        self.next_slot
-            .with_label_values(&[&namespace, &name])
-            .set(seconds(next));
+        match next {
+            Some(next) => self
+                .next_slot
+                .with_label_values(&[&namespace, &name])
+                .set(seconds(next)),
+            // One that was never set cannot be removed.
+            None => drop(self.next_slot.remove_label_values(&[&namespace, &name])),
+        }
     }
 
-    pub(crate) fn slot(&self, policy: &BackupPolicy, outcome: &str) {
+    pub(crate) fn slots(&self, policy: &BackupPolicy, outcome: &str, count: u32) {
         let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
         self.slots
             .with_label_values(&[namespace.as_str(), name.as_str(), outcome])
-            .inc();
+            .inc_by(count.into());
     }
 
     pub(crate) fn admission(&self, reason: Reason) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdfast_api::Backup;
+use holdfast_api::{Backup, BackupPolicy, BackupRepo, BackupTool};
 use holdfast_core::{
     admission::{Observed, Read},
     backup::{self, Seen},
@@ -18,22 +18,25 @@ use crate::Context;
 pub(crate) fn observe(context: &Context, backup: Arc<Backup>) -> Observed {
     let namespace = backup.namespace().unwrap_or_default();
     let policy = context.policies.get(&namespace, &backup.spec.backup_policy_name);
-    let tool = policy
-        .as_deref()
-        .and_then(backup::section)
-        .and_then(|section| section.backup_tool_name.clone());
-    let tool = tool.and_then(|name| context.tools.get("", &name));
     Observed {
         backup,
+        tool: tool(context, policy.as_deref()),
         policy: Seen::cached(policy),
-        tool: Seen::cached(tool),
         repos: context.repos.all(),
+        repos_live: false,
         repo: Seen::default(),
         claim: Seen::default(),
         pods: None,
         patience: context.patience,
         traceparent: trace::new_traceparent(),
     }
+}
+
+/// The tool that a policy names.
+fn tool(context: &Context, policy: Option<&BackupPolicy>) -> Seen<BackupTool> {
+    let section = policy.and_then(backup::section);
+    let name = section.and_then(|section| section.backup_tool_name.as_deref());
+    Seen::cached(name.and_then(|name| context.tools.get("", name)))
 }
 
 /// Reads what the decision asks for from the API server itself.
@@ -44,11 +47,11 @@ pub(crate) async fn read(context: &Context, observed: &mut Observed, read: Read)
     match read {
         Read::Policy => {
             let api = Api::namespaced(client, &namespace);
-            observed.policy = Seen::live(
-                write::get(&api, &observed.backup.spec.backup_policy_name)
-                    .await?
-                    .map(Arc::new),
-            );
+            let policy = write::get(&api, &observed.backup.spec.backup_policy_name).await?;
+            // What it names may be another tool, another place, other pods.
+            observed.tool = tool(context, policy.as_ref());
+            (observed.repo, observed.claim, observed.pods) = (Seen::default(), Seen::default(), None);
+            observed.policy = Seen::live(policy.map(Arc::new));
         }
         Read::Tool => {
             let name = section.and_then(|section| section.backup_tool_name).unwrap_or_default();
@@ -60,6 +63,12 @@ pub(crate) async fn read(context: &Context, observed: &mut Observed, read: Read)
             };
             let repo = write::get(&Api::all(client), &name).await?.map(Arc::new);
             observed.repo = Seen::live(repo);
+        }
+        Read::Repos => {
+            let all: Api<BackupRepo> = Api::all(client);
+            let repos = all.list(&ListParams::default()).await?.items;
+            observed.repos = repos.into_iter().map(Arc::new).collect();
+            observed.repos_live = true;
         }
         Read::Claim => {
             let Some(backup::Storage::Claim(name)) = storage(observed) else {

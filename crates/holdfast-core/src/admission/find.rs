@@ -138,8 +138,7 @@ fn storage(observed: &Observed, section: &CommonBackupPolicy) -> Result<Option<S
         backup::Problem::Read(_) | backup::Problem::Write(_) => Problem::Read(Read::Repo),
     })? {
         Storage::Repo(name) => {
-            let known = observed.repos.iter().any(|repo| repo.name_any() == name);
-            if !known {
+            if !observed.repos.iter().any(|repo| repo.name_any() == name) {
                 present(&observed.repo, Read::Repo, Reason::RepoNotFound, || {
                     format!("backup repo {name} not found")
                 })?;

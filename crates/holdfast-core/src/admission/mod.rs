@@ -1,7 +1,9 @@
 //! Whether a new Backup may start: everything that it names is looked up, and one metadata write lets it in.
 //!
 //! What is named and does not exist is waited for 30 s, since policy and Backup are often applied together, and
-//! then ends the Backup, by the word of the API server itself. What exists and is not ready is waited for longer.
+//! then ends the Backup. What exists and is not ready is waited for longer. Both count from when the wait was first
+//! written down, so that a time without a scheduler ends nothing. A Backup ends only by what the API server itself
+//! said just now, never by what a cache shows.
 
 mod claim;
 mod find;
@@ -47,6 +49,8 @@ pub struct Observed {
     pub tool: Seen<BackupTool>,
     /// All repositories.
     pub repos: Vec<Arc<BackupRepo>>,
+    /// Whether the API server listed them just now.
+    pub repos_live: bool,
     /// The repository that the Backup or its policy names.
     pub repo: Seen<BackupRepo>,
     /// The claim that the policy names instead of a repository.
@@ -68,6 +72,8 @@ pub enum Read {
     Tool,
     /// The named repository.
     Repo,
+    /// All repositories.
+    Repos,
     /// The claim that the policy names.
     Claim,
     /// The pods.
@@ -230,30 +236,76 @@ fn released(backup: &Backup) -> Decision {
 
 fn settle(observed: &Observed, problem: Problem, now: Timestamp) -> Decision {
     let backup = &*observed.backup;
-    let created = backup.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-    let waited = now.duration_since(created);
-    match problem {
-        Problem::Read(read) => Decision {
-            write: None,
-            event: None,
-            outcome: None,
-            next: Next::Read(read),
-        },
-        Problem::Write(write) => Decision {
-            write: Some(*write),
-            event: None,
-            outcome: None,
-            next: Next::After(SignedDuration::from_secs(1)),
-        },
-        Problem::Fail(reason, text) => failed(observed, reason, &text, now),
-        Problem::Missing(reason, text) if waited >= GRACE => failed(observed, reason, &text, now),
-        Problem::Missing(reason, text) => waiting(backup, reason, &text, GRACE - waited, now),
-        Problem::Wait(reason, text) if waited >= observed.patience => {
-            let text = format!("{text}; waited {} s", waited.as_secs());
-            failed(observed, reason, &text, now)
+    let (since, known) = waits(backup);
+    let waited = since.map_or(SignedDuration::ZERO, |since| now.duration_since(since));
+    let (reason, text, limit) = match problem {
+        Problem::Read(read) => return look(read),
+        Problem::Write(write) => {
+            return Decision {
+                write: Some(*write),
+                event: None,
+                outcome: None,
+                next: Next::After(SignedDuration::from_secs(1)),
+            };
         }
-        Problem::Wait(reason, text) => waiting(backup, reason, &text, observed.patience - waited, now),
+        Problem::Fail(reason, text) => (reason, text, SignedDuration::ZERO),
+        // Something else was waited for until now: what is missing gets at least another look.
+        Problem::Missing(reason, text) if known != Some(reason.as_str()) => (reason, text, observed.patience),
+        Problem::Missing(reason, text) => (reason, text, GRACE.min(observed.patience)),
+        Problem::Wait(reason, text) if waited >= observed.patience => (
+            reason,
+            format!("{text}; waited {} s", waited.as_secs()),
+            observed.patience,
+        ),
+        Problem::Wait(reason, text) => (reason, text, observed.patience),
+    };
+    if waited < limit {
+        return waiting(backup, reason, &text, limit - waited, now);
     }
+    match doubt(observed) {
+        Some(read) => look(read),
+        None => failed(observed, reason, &text, now),
+    }
+}
+
+fn look(read: Read) -> Decision {
+    Decision {
+        write: None,
+        event: None,
+        outcome: None,
+        next: Next::Read(read),
+    }
+}
+
+/// Since when a Backup waits, and for what it waited last.
+fn waits(backup: &Backup) -> (Option<Timestamp>, Option<&str>) {
+    let conditions = backup.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let going = conditions
+        .iter()
+        .find(|one| one.type_ == RECONCILING && one.status == "True");
+    (
+        going.map(|one| one.last_transition_time.0),
+        going.map(|one| one.reason.as_str()),
+    )
+}
+
+/// What a failure may rest on and was only seen in a cache. Pods and claims are always read.
+fn doubt(observed: &Observed) -> Option<Read> {
+    if observed.backup.spec.backup_type == BackupType::Snapshot {
+        return None;
+    }
+    if !observed.policy.live {
+        return Some(Read::Policy);
+    }
+    let section = observed.policy.get().and_then(crate::backup::section);
+    let named = section.and_then(|section| section.backup_tool_name.as_deref());
+    if observed.backup.spec.backup_type == BackupType::Logfile || named.is_none_or(str::is_empty) {
+        return None;
+    }
+    if !observed.tool.live {
+        return Some(Read::Tool);
+    }
+    (!observed.repos_live).then_some(Read::Repos)
 }
 
 fn waiting(backup: &Backup, reason: Reason, text: &str, left: SignedDuration, now: Timestamp) -> Decision {

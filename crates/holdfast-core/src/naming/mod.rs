@@ -92,7 +92,8 @@ pub fn derived(policy: &BackupPolicy, kind: BackupType) -> String {
 
 /// The name of the Backup of a slot: `backup-<namespace>-<cluster>-<UTC>-<6 hex>`.
 ///
-/// The digits tell policies and types apart that come due in the same second; a long middle is cut.
+/// The digits tell policies and types apart that come due in the same second; a long middle is cut. `cluster` is the
+/// value of a label and may hold what no object name may: that becomes `-`.
 pub fn slot_backup(namespace: &str, cluster: &str, policy_uid: &str, kind: BackupType, slot: Timestamp) -> String {
     let time = slot.to_zoned(TimeZone::UTC).strftime("%Y%m%d%H%M%S").to_string();
     let digits: String = hex(&Sha256::digest(format!("{policy_uid}/{}", kind.as_str())))
@@ -100,8 +101,29 @@ pub fn slot_backup(namespace: &str, cluster: &str, policy_uid: &str, kind: Backu
         .take(6)
         .collect();
     let room = NAME_MAX - "backup-".len() - 1 - time.len() - 1 - digits.len();
-    let middle: String = format!("{namespace}-{cluster}").chars().take(room).collect();
+    let middle: String = format!("{namespace}-{}", plain(cluster)).chars().take(room).collect();
     format!("backup-{}-{time}-{digits}", middle.trim_end_matches(['-', '.', '_']))
+}
+
+/// The text with what no object name may hold turned into `-`; one that is a name already is kept.
+fn plain(text: &str) -> String {
+    let alphanumeric = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let label = |label: &str| {
+        let bytes = label.as_bytes();
+        let inside = bytes.iter().all(|byte| *byte == b'-' || alphanumeric(Some(*byte)));
+        inside && alphanumeric(bytes.first().copied()) && alphanumeric(bytes.last().copied())
+    };
+    if text.split('.').all(label) {
+        return text.to_owned();
+    }
+    let dash = |char: char| {
+        if char.is_ascii_alphanumeric() {
+            char.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    text.chars().map(dash).collect()
 }
 
 /// Lower-case hexadecimal.

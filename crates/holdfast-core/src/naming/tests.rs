@@ -91,12 +91,45 @@ fn slots_of_two_policies_or_types_never_share_a_name() {
     assert_eq!(first, name("u1", BackupType::Datafile));
 }
 
+#[test]
+fn what_no_name_may_hold_becomes_a_dash() {
+    let slot: Timestamp = "2026-03-01T04:05:06Z".parse().unwrap();
+    for (cluster, middle) in [
+        ("shop.eu", "ns-shop.eu"),
+        ("Shop_A", "ns-shop-a"),
+        ("a..b", "ns-a--b"),
+        ("a.-b", "ns-a--b"),
+        ("", "ns"),
+    ] {
+        let name = slot_backup("ns", cluster, "u", BackupType::Datafile, slot);
+        let start = format!("backup-{middle}-20260301040506-");
+        assert!(name.starts_with(&start), "{cluster:?} made {name}");
+    }
+}
+
+/// What the API server takes as the name of an object (RFC 1123 subdomain).
+fn is_object_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let label = |label: &str| {
+        let bytes = label.as_bytes();
+        bytes.iter().all(|byte| *byte == b'-' || plain(*byte))
+            && bytes.first().is_some_and(|byte| plain(*byte))
+            && bytes.last().is_some_and(|byte| plain(*byte))
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
 proptest! {
+    /// Names come from namespaces and label values of every kind, or from policies with names of any length.
     #[test]
-    fn slot_names_are_valid_object_names(namespace in "[a-z]([-a-z0-9]{0,61}[a-z0-9])?", cluster in "[a-z]([-a-z0-9.]{0,251}[a-z0-9])?", second in 0i64..4_000_000_000) {
-        let name = slot_backup(&namespace, &cluster, "u", BackupType::Datafile, Timestamp::from_second(second).unwrap());
-        prop_assert!(name.len() <= 253);
-        prop_assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.'));
+    fn slot_names_are_valid_object_names(
+        namespace in "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?",
+        cluster in "([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?|[a-z0-9]([a-z0-9]|-[a-z0-9]|\\.[a-z0-9]){0,126}",
+        second in 0i64..4_000_000_000,
+    ) {
+        let slot = Timestamp::from_second(second).unwrap();
+        let name = slot_backup(&namespace, &cluster, "u", BackupType::Datafile, slot);
+        prop_assert!(is_object_name(&name), "{}", name);
     }
 
     #[test]

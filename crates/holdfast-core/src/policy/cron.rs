@@ -33,8 +33,14 @@ impl Cron {
             .seconds(Seconds::Disallowed)
             .year(Year::Disallowed)
             .build();
+        // Another word for it, which the parser does not know.
+        let known = if trimmed.eq_ignore_ascii_case("@midnight") {
+            "@daily"
+        } else {
+            trimmed
+        };
         let cron = parser
-            .parse(trimmed)
+            .parse(known)
             .map_err(|error| invalid(format!("is not a cron expression: {error}")))?;
         let cron = Self(cron);
         let start = Timestamp::from_second(SOME_DAY).map_err(|error| invalid(error.to_string()))?;
@@ -58,5 +64,17 @@ impl Cron {
             .find_previous_occurrence(&whole.to_zoned(TimeZone::UTC), true)
             .ok()?;
         Some(found.timestamp())
+    }
+
+    /// How many times match after `from` and before `to`; counts no further than `most`.
+    pub fn between(&self, from: Timestamp, to: Timestamp, most: u32) -> u32 {
+        let (mut time, mut count) = (from, 0);
+        while count < most {
+            match self.after(time) {
+                Some(next) if next < to => (time, count) = (next, count + 1),
+                _ => break,
+            }
+        }
+        count
     }
 }

@@ -6,7 +6,7 @@ mod slot;
 mod tests;
 
 use holdfast_api::{
-    BackupPolicy, BackupPolicyPhase, BackupPolicyStatus, BackupType, CommonBackupPolicy, SchedulePolicy,
+    BackupPolicy, BackupPolicyPhase, BackupPolicyStatus, BackupType, BasePolicy, CommonBackupPolicy, SchedulePolicy,
     condition::{self, READY, RECONCILING, Reason, STALLED},
     names::ANNOTATION_PATH_PREFIX,
 };
@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
 pub use cron::Cron;
-pub use slot::{Slot, due, is_made_for, slot_backup};
+pub use slot::{Slot, due, is_made_for, is_unfinished, slot_backup, unconfirmed};
 
 use crate::{naming, target, ttl};
 
@@ -23,25 +23,26 @@ use crate::{naming, target, ttl};
 /// `lastTransitionTime` are settled: made, missed or from before the schedule was as it is.
 pub const SCHEDULED: &str = "Scheduled";
 
+/// Why a policy cannot be used, and the field that is to blame.
+type Problem = (Reason, String);
+
 /// The schedule of data files, where it is on.
 pub fn schedule(policy: &BackupPolicy) -> Option<&SchedulePolicy> {
-    policy
-        .spec
-        .schedule
-        .as_ref()?
-        .datafile
-        .as_ref()
-        .filter(|schedule| schedule.enable)
+    enabled(policy, BackupType::Datafile)
 }
 
 /// What is wrong with a policy, if anything.
-pub fn validate(policy: &BackupPolicy) -> Result<(), (Reason, String)> {
-    if let Some(text) = policy
-        .spec
-        .retention
-        .as_ref()
-        .and_then(|retention| retention.ttl.as_deref())
-    {
+pub fn validate(policy: &BackupPolicy) -> Result<(), Problem> {
+    shared(policy)?;
+    [BackupType::Datafile, BackupType::Snapshot, BackupType::Logfile]
+        .into_iter()
+        .try_for_each(|kind| one_type(policy, kind))
+}
+
+/// What backups of every type need.
+fn shared(policy: &BackupPolicy) -> Result<(), Problem> {
+    let retention = policy.spec.retention.as_ref();
+    if let Some(text) = retention.and_then(|retention| retention.ttl.as_deref()) {
         ttl::parse(text).map_err(|error| (Reason::InvalidPolicy, format!("spec.retention.ttl: {error}")))?;
     }
     let prefix = policy
@@ -50,51 +51,47 @@ pub fn validate(policy: &BackupPolicy) -> Result<(), (Reason, String)> {
         .map_or("", String::as_str);
     naming::backup_path(&policy.namespace().unwrap_or_default(), prefix, "b")
         .map_err(|error| (Reason::InvalidPathPrefix, error.to_string()))?;
-    for (name, section) in [
-        ("datafile", policy.spec.datafile.as_ref()),
-        ("logfile", policy.spec.logfile.as_ref()),
-    ] {
-        if let Some(section) = section {
-            common(name, section)?;
-        }
+    Ok(())
+}
+
+/// What backups of one type need: its section and its schedule, where it has them.
+fn one_type(policy: &BackupPolicy, kind: BackupType) -> Result<(), Problem> {
+    let name = kind.as_str();
+    let (base, common) = match kind {
+        BackupType::Snapshot => (policy.spec.snapshot.as_ref().map(|section| &section.base), None),
+        BackupType::Datafile => split(policy.spec.datafile.as_ref()),
+        BackupType::Logfile => split(policy.spec.logfile.as_ref()),
+    };
+    if let Some(base) = base {
+        section(name, base)?;
     }
-    if let Some(snapshot) = &policy.spec.snapshot {
-        target::selector(&snapshot.base.target.labels_selector)
-            .map_err(|error| (Reason::InvalidSelector, format!("spec.snapshot.target.{error}")))?;
+    if common.is_some_and(|common| common.backup_tool_name.as_deref().is_none_or(str::is_empty)) {
+        return Err((Reason::InvalidPolicy, format!("spec.{name}.backupToolName is empty")));
     }
-    let Some(schedule) = &policy.spec.schedule else {
+    let Some(schedule) = enabled(policy, kind) else {
         return Ok(());
     };
-    for (kind, schedule) in [
-        (BackupType::Datafile, &schedule.datafile),
-        (BackupType::Snapshot, &schedule.snapshot),
-        (BackupType::Logfile, &schedule.logfile),
-    ] {
-        let Some(schedule) = schedule.as_ref().filter(|schedule| schedule.enable) else {
-            continue;
-        };
-        let field = format!("spec.schedule.{}", kind.as_str());
-        Cron::parse(&schedule.cron_expression)
-            .map_err(|error| (Reason::InvalidSchedule, format!("{field}.cronExpression: {error}")))?;
-        if !crate::admission::has_section(policy, kind) {
-            return Err((
-                Reason::BackupNotSupported,
-                format!("{field} is enabled, but spec.{} is missing", kind.as_str()),
-            ));
-        }
+    Cron::parse(&schedule.cron_expression).map_err(|error| {
+        let text = format!("spec.schedule.{name}.cronExpression: {error}");
+        (Reason::InvalidSchedule, text)
+    })?;
+    if base.is_none() {
+        let text = format!("spec.schedule.{name} is enabled, but spec.{name} is missing");
+        return Err((Reason::BackupNotSupported, text));
     }
     Ok(())
 }
 
-fn common(name: &str, section: &CommonBackupPolicy) -> Result<(), (Reason, String)> {
-    target::selector(&section.base.target.labels_selector)
+fn split(section: Option<&CommonBackupPolicy>) -> (Option<&BasePolicy>, Option<&CommonBackupPolicy>) {
+    (section.map(|section| &section.base), section)
+}
+
+fn section(name: &str, base: &BasePolicy) -> Result<(), Problem> {
+    target::selector(&base.target.labels_selector)
         .map_err(|error| (Reason::InvalidSelector, format!("spec.{name}.target.{error}")))?;
-    if section.backup_tool_name.as_deref().is_none_or(str::is_empty) {
-        return Err((Reason::InvalidPolicy, format!("spec.{name}.backupToolName is empty")));
-    }
     for (field, value) in [
-        ("backupsHistoryLimit", section.base.backups_history_limit),
-        ("onFailAttempted", section.base.on_fail_attempted),
+        ("backupsHistoryLimit", base.backups_history_limit),
+        ("onFailAttempted", base.on_fail_attempted),
     ] {
         if value.is_some_and(i32::is_negative) {
             return Err((Reason::InvalidPolicy, format!("spec.{name}.{field} is negative")));
@@ -103,11 +100,21 @@ fn common(name: &str, section: &CommonBackupPolicy) -> Result<(), (Reason, Strin
     Ok(())
 }
 
+/// The schedule of a type, where it is on.
+fn enabled(policy: &BackupPolicy, kind: BackupType) -> Option<&SchedulePolicy> {
+    let schedule = policy.spec.schedule.as_ref()?;
+    let schedule = match kind {
+        BackupType::Datafile => &schedule.datafile,
+        BackupType::Snapshot => &schedule.snapshot,
+        BackupType::Logfile => &schedule.logfile,
+    };
+    schedule.as_ref().filter(|schedule| schedule.enable)
+}
+
 /// Schedules that are on and that this version does not run.
 fn unserved(policy: &BackupPolicy) -> Option<&'static str> {
-    let schedule = policy.spec.schedule.as_ref()?;
-    let on = |schedule: &Option<SchedulePolicy>| schedule.as_ref().is_some_and(|schedule| schedule.enable);
-    match (on(&schedule.snapshot), on(&schedule.logfile)) {
+    let on = |kind| enabled(policy, kind).is_some();
+    match (on(BackupType::Snapshot), on(BackupType::Logfile)) {
         (true, true) => Some("snapshot and logfile schedules are"),
         (true, false) => Some("the snapshot schedule is"),
         (false, true) => Some("the logfile schedule is"),
@@ -156,16 +163,22 @@ pub fn status(policy: &BackupPolicy, now: Timestamp) -> BackupPolicyStatus {
         generation,
         now,
     );
-    scheduled(policy, &mut status, ready, generation, now);
+    scheduled(policy, &mut status, generation, now);
     status
 }
 
-/// Notes since when the schedule is as it is: a schedule that is switched on or changed makes up for nothing.
-fn scheduled(policy: &BackupPolicy, status: &mut BackupPolicyStatus, ready: bool, generation: i64, now: Timestamp) {
-    let on = schedule(policy).filter(|_| ready);
+/// Notes since when the schedule is as it is: one that is switched on or changed makes up for nothing. A policy
+/// that is seen for the first time had its schedule from the beginning.
+///
+/// Only what data files need decides: a mistake about snapshots or logs does not end the backups of data files.
+fn scheduled(policy: &BackupPolicy, status: &mut BackupPolicyStatus, generation: i64, now: Timestamp) {
+    let usable = shared(policy)
+        .and_then(|()| one_type(policy, BackupType::Datafile))
+        .is_ok();
+    let on = schedule(policy).filter(|_| usable);
     let message = match on {
-        Some(schedule) => format!("by \"{}\" (UTC)", schedule.cron_expression),
-        None => "the datafile schedule is off".to_owned(),
+        Some(schedule) => by(schedule),
+        None => "the datafile schedule is off, or cannot be used".to_owned(),
     };
     let known = status.conditions.iter().find(|condition| condition.type_ == SCHEDULED);
     let same =
@@ -173,8 +186,11 @@ fn scheduled(policy: &BackupPolicy, status: &mut BackupPolicyStatus, ready: bool
     if same {
         return;
     }
+    let created = policy.metadata.creation_timestamp.as_ref().map(|time| time.0.min(now));
+    let since = created.filter(|_| known.is_none()).unwrap_or(now);
+    let conditions = &mut status.conditions;
     condition::set(
-        &mut status.conditions,
+        conditions,
         SCHEDULED,
         on.is_some(),
         Reason::Available,
@@ -182,7 +198,11 @@ fn scheduled(policy: &BackupPolicy, status: &mut BackupPolicyStatus, ready: bool
         generation,
         now,
     );
-    settle(status, now);
+    settle(status, since);
+}
+
+fn by(schedule: &SchedulePolicy) -> String {
+    format!("by \"{}\" (UTC)", schedule.cron_expression)
 }
 
 /// Marks every slot up to `slot` as settled.
@@ -205,9 +225,7 @@ pub fn after_slot(
 ) -> BackupPolicyStatus {
     let mut status = status(policy, now);
     let generation = policy.metadata.generation.unwrap_or_default();
-    let by = schedule(policy).map_or_else(String::new, |schedule| {
-        format!("by \"{}\" (UTC)", schedule.cron_expression)
-    });
+    let by = schedule(policy).map(by).unwrap_or_default();
     let (word, message) = match reason {
         None => {
             let newest = status.last_schedule_time.as_ref().map_or(slot, |time| time.0.max(slot));

@@ -1,9 +1,10 @@
 //! Slots: the times at which a schedule asks for a Backup.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use holdfast_api::{
-    Backup, BackupPolicy, BackupSpec, BackupType,
+    Backup, BackupPhase, BackupPolicy, BackupPolicyStatus, BackupSpec, BackupType,
+    condition::Reason,
     names::{
         ANNOTATION_POLICY_UID, ANNOTATION_SLOT, ANNOTATION_TRACEPARENT, FINALIZER, LABEL_AUTOBACKUP,
         LABEL_BACKUP_POLICY, LABEL_BACKUP_TYPE, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_MAX, MANAGED_BY_KUBEBLOCKS,
@@ -17,7 +18,10 @@ use kube::ResourceExt as _;
 use super::{Cron, SCHEDULED, schedule};
 use crate::naming;
 
-/// What a schedule asks for now.
+/// How many slots that nobody made are counted; more are "at least" so many.
+const COUNTED: u32 = 1000;
+
+/// What a schedule asks for now. `passed` counts the slots before it that were neither made nor reported.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Slot {
     /// Nothing; the next slot is then, if the schedule is on.
@@ -26,57 +30,144 @@ pub enum Slot {
         next: Option<Timestamp>,
     },
     /// A Backup for this slot.
-    Due(Timestamp),
+    Due {
+        /// Its time.
+        slot: Timestamp,
+        /// Earlier ones that are not made up for.
+        passed: u32,
+    },
     /// This slot could not be made in time.
-    Missed(Timestamp),
+    Missed {
+        /// Its time.
+        slot: Timestamp,
+        /// Earlier ones.
+        passed: u32,
+    },
     /// This slot came while the Backup of an earlier one was unfinished.
-    Skipped(Timestamp),
+    Skipped {
+        /// Its time.
+        slot: Timestamp,
+        /// Earlier ones.
+        passed: u32,
+        /// The Backup that was unfinished.
+        by: String,
+    },
+}
+
+impl Slot {
+    /// What users must be told: the reason and a sentence. A slot that is made in turn is no news of this kind.
+    pub fn note(&self) -> Option<(Reason, String)> {
+        let earlier = |passed: u32| match passed {
+            0 => String::new(),
+            1 => ", and one slot before it".to_owned(),
+            COUNTED.. => format!(", and at least {passed} slots before it"),
+            _ => format!(", and {passed} slots before it"),
+        };
+        match self {
+            Self::None { .. } | Self::Due { passed: 0, .. } => None,
+            Self::Due { slot, passed } => {
+                let text = format!(
+                    "{} missed before slot {slot}, which is made up for",
+                    match *passed {
+                        1 => "one slot was".to_owned(),
+                        COUNTED.. => format!("at least {passed} slots were"),
+                        _ => format!("{passed} slots were"),
+                    }
+                );
+                Some((Reason::SlotMissed, text))
+            }
+            Self::Missed { slot, passed } => {
+                let text = format!(
+                    "slot {slot} was missed{}: nothing could start it within startingDeadlineMinutes",
+                    earlier(*passed)
+                );
+                Some((Reason::SlotMissed, text))
+            }
+            Self::Skipped { slot, passed, by } => {
+                let text = format!(
+                    "slot {slot} was skipped{}: scheduled Backup {by} had not ended",
+                    earlier(*passed)
+                );
+                Some((Reason::SlotSkipped, text))
+            }
+        }
+    }
 }
 
 /// What the policy's schedule of data files asks for. At most one slot is made up for, the newest.
 ///
 /// Slots count from when the status says that the schedule is as it is (condition `Scheduled`), or from the last
-/// one made. `unfinished` says whether a scheduled Backup of this policy has not ended (concurrency Forbid).
-pub fn due(policy: &BackupPolicy, unfinished: bool, now: Timestamp) -> Slot {
+/// one made. `active` are Backups as far as they are known not to have ended; one of this policy's schedule holds
+/// a slot back (concurrency Forbid), unless it was made for that very slot.
+pub fn due(policy: &BackupPolicy, active: &[Arc<Backup>], now: Timestamp) -> Slot {
     let none = Slot::None { next: None };
     let Some(cron) = schedule(policy).and_then(|schedule| Cron::parse(&schedule.cron_expression).ok()) else {
         return none;
     };
-    let Some(status) = policy.status.as_ref() else {
+    let Some(settled) = policy.status.as_ref().and_then(settled) else {
         return none;
     };
-    let Some(since) = status
-        .conditions
-        .iter()
-        .find(|c| c.type_ == SCHEDULED && c.status == "True")
-    else {
-        return none;
-    };
-    let made = status
-        .last_schedule_time
-        .as_ref()
-        .map_or(since.last_transition_time.0, |time| time.0);
-    let settled = made.max(since.last_transition_time.0);
     let Some(slot) = cron.up_to(now).filter(|slot| *slot > settled) else {
         return Slot::None {
             next: cron.after(now.max(settled)),
         };
     };
-    let minutes = policy
-        .spec
-        .schedule
-        .as_ref()
-        .and_then(|schedule| schedule.starting_deadline_minutes);
-    let late = now.duration_since(slot);
+    let passed = cron.between(settled, slot, COUNTED);
+    if late(policy, now.duration_since(slot)) {
+        return Slot::Missed { slot, passed };
+    }
+    let earlier = active
+        .iter()
+        .find(|backup| is_scheduled_by(policy, backup) && is_unfinished(backup) && !has_slot(backup, slot));
+    match earlier {
+        Some(backup) => Slot::Skipped {
+            slot,
+            passed,
+            by: backup.name_any(),
+        },
+        None => Slot::Due { slot, passed },
+    }
+}
+
+/// Up to when all slots are settled; none where the schedule is off.
+fn settled(status: &BackupPolicyStatus) -> Option<Timestamp> {
+    let since = status
+        .conditions
+        .iter()
+        .find(|one| one.type_ == SCHEDULED && one.status == "True")?;
+    let since = since.last_transition_time.0;
+    let made = status.last_schedule_time.as_ref().map_or(since, |time| time.0);
+    Some(made.max(since))
+}
+
+fn late(policy: &BackupPolicy, late: SignedDuration) -> bool {
+    let schedule = policy.spec.schedule.as_ref();
+    let minutes = schedule.and_then(|schedule| schedule.starting_deadline_minutes);
     // A deadline of less than a minute would miss every slot: the timer itself is a moment late.
-    if minutes.is_some_and(|minutes| late > SignedDuration::from_mins(minutes.max(1))) {
-        return Slot::Missed(slot);
-    }
-    if unfinished {
-        Slot::Skipped(slot)
-    } else {
-        Slot::Due(slot)
-    }
+    minutes.is_some_and(|minutes| late > SignedDuration::from_mins(minutes.max(1)))
+}
+
+fn is_scheduled_by(policy: &BackupPolicy, backup: &Backup) -> bool {
+    let auto = backup.labels().get(LABEL_AUTOBACKUP);
+    backup.spec.backup_type == BackupType::Datafile
+        && backup.namespace() == policy.namespace()
+        && auto.is_some_and(|value| value == "true")
+        && backup.annotations().get(ANNOTATION_POLICY_UID) == policy.metadata.uid.as_ref()
+}
+
+/// Whether a Backup has not ended: one whose files are being removed has.
+pub fn is_unfinished(backup: &Backup) -> bool {
+    let phase = backup
+        .status
+        .as_ref()
+        .and_then(|status| status.phase)
+        .unwrap_or_default();
+    matches!(phase, BackupPhase::New | BackupPhase::InProgress | BackupPhase::Running)
+}
+
+fn has_slot(backup: &Backup, slot: Timestamp) -> bool {
+    let text = backup.annotations().get(ANNOTATION_SLOT);
+    text.and_then(|text| text.parse::<Timestamp>().ok()) == Some(slot)
 }
 
 /// The Backup of a slot, complete but for what admission adds.
@@ -135,4 +226,12 @@ pub fn slot_backup(policy: &BackupPolicy, slot: Timestamp, traceparent: &str) ->
 pub fn is_made_for(existing: &Backup, wanted: &Backup) -> bool {
     let same = |key: &str| existing.annotations().get(key) == wanted.annotations().get(key);
     same(ANNOTATION_POLICY_UID) && same(ANNOTATION_SLOT) && existing.spec.backup_type == wanted.spec.backup_type
+}
+
+/// The name of the newest slot's Backup, if no success since then is known: it may have ended unseen.
+pub fn unconfirmed(policy: &BackupPolicy) -> Option<String> {
+    let status = policy.status.as_ref()?;
+    let slot = status.last_schedule_time.as_ref()?.0;
+    let success = status.last_successful_time.as_ref().map(|time| time.0);
+    (success < Some(slot)).then(|| slot_backup(policy, slot, "").name_any())
 }

@@ -13,9 +13,9 @@ use kube::{
 pub enum Choice<'a> {
     /// This pod is backed up.
     Pod(&'a Pod),
-    /// Pods match, but none is Ready: the first of them.
+    /// Pods match, but none can be backed up now: one of them, not Ready or being replaced.
     NotReady(&'a Pod),
-    /// No pod matches.
+    /// No pod matches, or none that has not ended for good.
     None,
 }
 
@@ -42,19 +42,21 @@ pub fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> b
     Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels))
 }
 
-/// The pod to back up: the first Ready one by name. Pods that end or have ended are left out.
+/// The pod to back up: the first Ready one by name. Pods that have ended are left out; one that is being deleted is
+/// not backed up, but a successor may come.
 pub fn choose(pods: &[Pod]) -> Choice<'_> {
-    let mut alive: Vec<&Pod> = pods.iter().filter(|pod| !ends(pod)).collect();
-    alive.sort_by_key(|pod| pod.name_any());
-    match alive.iter().find(|pod| ready(pod)) {
+    let mut alive: Vec<&Pod> = pods.iter().filter(|pod| !has_ended(pod)).collect();
+    alive.sort_by_key(|pod| (pod.metadata.deletion_timestamp.is_some(), pod.name_any()));
+    let usable = |pod: &&&Pod| pod.metadata.deletion_timestamp.is_none() && ready(pod);
+    match alive.iter().find(usable) {
         Some(pod) => Choice::Pod(pod),
         None => alive.first().map_or(Choice::None, |pod| Choice::NotReady(pod)),
     }
 }
 
-fn ends(pod: &Pod) -> bool {
+fn has_ended(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"))
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// Whether a pod is Ready.
@@ -95,14 +97,16 @@ mod tests {
     }
 
     #[test]
-    fn pods_that_end_are_left_out() {
+    fn pods_that_have_ended_are_left_out_and_those_that_are_replaced_are_waited_for() {
         let pods = [
             pod("c-0", "Running", true, true),
             pod("c-1", "Failed", true, false),
             pod("c-2", "Pending", false, false),
         ];
         assert_eq!(choose(&pods), Choice::NotReady(&pods[2]));
-        assert_eq!(choose(&pods[..2]), Choice::None);
+        assert_eq!(choose(&pods[..2]), Choice::NotReady(&pods[0]));
+        assert_eq!(choose(&pods[1..2]), Choice::None);
+        assert_eq!(choose(&[]), Choice::None);
     }
 
     #[test]

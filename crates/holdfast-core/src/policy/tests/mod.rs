@@ -1,5 +1,9 @@
-use jiff::SignedDuration;
-use proptest::prelude::*;
+mod model;
+mod slots;
+
+use std::sync::Arc;
+
+use holdfast_api::{Backup, BackupStatus};
 use serde_json::{Value, json};
 
 use super::*;
@@ -34,6 +38,16 @@ fn expressions_of_five_fields_and_nicknames_are_taken() {
         ("0 3 * * *", "2026-03-01T03:00:00Z"),
         ("*/15 * * * *", "2026-03-01T02:45:00Z"),
         ("@daily", "2026-03-02T00:00:00Z"),
+        ("@midnight", "2026-03-02T00:00:00Z"),
+        ("@hourly", "2026-03-01T03:00:00Z"),
+        ("@weekly", "2026-03-08T00:00:00Z"),
+        ("@monthly", "2026-04-01T00:00:00Z"),
+        ("@yearly", "2027-01-01T00:00:00Z"),
+        ("@annually", "2027-01-01T00:00:00Z"),
+        ("0 3 ? * *", "2026-03-01T03:00:00Z"),
+        ("0 3\t* * mon-fri", "2026-03-02T03:00:00Z"),
+        ("0 3 1 * 1", "2026-03-01T03:00:00Z"),
+        (" 30 2 * * SUN ", "2026-03-08T02:30:00Z"),
         ("0 0 * * 7", "2026-03-08T00:00:00Z"),
         ("0 0 29 2 *", "2028-02-29T00:00:00Z"),
     ] {
@@ -53,6 +67,12 @@ fn expressions_that_never_come_due_or_make_no_sense_are_refused() {
         "0 0 3 * * *",
         "CRON_TZ=UTC 0 3 * * *",
         "@every 1h",
+        "@reboot",
+        "0 0 30 2 *",
+        "0 0 31 4,6,9,11 *",
+        "0 0 * * * 2020",
+        "\u{0}",
+        "9999999999999999999 * * * *",
     ] {
         assert!(Cron::parse(expression).is_err(), "{expression}");
     }
@@ -115,74 +135,40 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
-fn a_new_or_changed_schedule_makes_up_for_nothing() {
-    let now = at("2026-03-01T12:00:00Z");
-    let fresh = seen(policy("0 3 * * *", |_| {}), now);
-    assert_eq!(
-        due(&fresh, false, now),
-        Slot::None {
-            next: Some(at("2026-03-02T03:00:00Z"))
-        }
-    );
-    let mut changed = fresh;
-    changed
-        .spec
-        .schedule
-        .as_mut()
-        .unwrap()
-        .datafile
-        .as_mut()
-        .unwrap()
-        .cron_expression = "0 4 * * *".to_owned();
-    let later = at("2026-03-05T12:00:00Z");
-    let changed = seen(changed, later);
-    assert_eq!(
-        due(&changed, false, later),
-        Slot::None {
-            next: Some(at("2026-03-06T04:00:00Z"))
-        }
-    );
+fn a_mistake_about_one_type_does_not_end_the_backups_of_another() {
+    let now = at("2026-03-01T00:00:00Z");
+    let mistaken = policy("0 3 * * *", |d| {
+        d["spec"]["schedule"]["snapshot"] = json!({"cronExpression": "invalid schedule", "enable": true});
+    });
+    let status = status(&mistaken, now);
+    assert_eq!(status.phase, Some(BackupPolicyPhase::Failed));
+    assert!(condition::holds(&status.conditions, SCHEDULED));
 }
 
 #[test]
-fn at_most_one_slot_is_made_up_for_and_within_its_deadline() {
-    let policy = seen(
-        policy("0 3 * * *", |d| {
-            d["spec"]["schedule"]["startingDeadlineMinutes"] = json!(60)
-        }),
-        at("2026-03-01T00:00:00Z"),
-    );
-    let slot = at("2026-03-04T03:00:00Z");
-    assert_eq!(due(&policy, false, at("2026-03-04T03:59:00Z")), Slot::Due(slot));
-    assert_eq!(due(&policy, true, at("2026-03-04T03:59:00Z")), Slot::Skipped(slot));
-    let late = at("2026-03-04T04:01:00Z");
-    assert_eq!(due(&policy, false, late), Slot::Missed(slot));
-    let mut settled = policy.clone();
-    settled.status = Some(after_slot(
-        &policy,
-        slot,
-        Some((Reason::SlotMissed, "slot missed")),
-        late,
-    ));
-    assert_eq!(
-        due(&settled, false, late),
-        Slot::None {
-            next: Some(at("2026-03-05T03:00:00Z"))
-        }
-    );
-    assert_eq!(settled.status.as_ref().unwrap().last_schedule_time, None);
+fn what_is_not_served_is_said_and_the_rest_goes_on() {
+    let unserved = policy("0 3 * * *", |d| {
+        d["spec"]["snapshot"] = json!({"target": {"labelsSelector": {"matchLabels": {"a": "b"}}}});
+        d["spec"]["schedule"]["snapshot"] = json!({"cronExpression": "0 4 * * *", "enable": true});
+    });
+    let status = status(&unserved, at("2026-03-01T00:00:00Z"));
+    assert_eq!(status.phase, Some(BackupPolicyPhase::Available));
+    assert_eq!(status.conditions[0].reason, "Unsupported");
+    assert!(status.conditions[0].message.contains("snapshot schedule"), "{status:?}");
+    assert!(condition::holds(&status.conditions, SCHEDULED));
 }
 
 #[test]
-fn the_backup_of_a_slot_is_recognised_and_a_stranger_is_not() {
-    let policy = policy("0 3 * * *", |_| {});
-    let slot = at("2026-03-04T03:00:00Z");
-    let backup = slot_backup(&policy, slot, "");
-    assert!(backup.name_any().starts_with("backup-ns-shop-20260304030000-"));
-    assert!(is_made_for(&backup, &slot_backup(&policy, slot, "other trace")));
-    let mut stranger = backup.clone();
-    stranger.annotations_mut().clear();
-    assert!(!is_made_for(&stranger, &backup));
+fn the_status_settles() {
+    let now = at("2026-03-01T00:00:00Z");
+    for cron in ["0 3 * * *", "invalid schedule"] {
+        let policy = seen(policy(cron, |_| {}), now);
+        assert_eq!(
+            Some(status(&policy, at("2026-04-01T00:00:00Z"))),
+            policy.status,
+            "{cron}"
+        );
+    }
 }
 
 #[test]
@@ -192,32 +178,4 @@ fn the_newest_success_is_kept() {
     assert!(after_success(&policy, at("2026-03-04T03:10:00Z")).is_none());
     assert!(after_success(&policy, at("2026-03-03T03:10:00Z")).is_none());
     assert!(after_success(&policy, at("2026-03-05T03:10:00Z")).is_some());
-}
-
-proptest! {
-    /// However irregularly the scheduler looks, and however often it starts anew, no slot is made twice, and the
-    /// newest one before each look is made.
-    #[test]
-    fn slots_are_neither_lost_nor_doubled(steps in proptest::collection::vec(1i64..7200, 1..60)) {
-        let start = at("2026-03-01T00:00:30Z");
-        let mut policy = seen(policy("*/10 * * * *", |_| {}), start);
-        let cron = Cron::parse("*/10 * * * *").unwrap();
-        let (mut now, mut made) = (start, Vec::new());
-        for step in steps {
-            now = now.checked_add(SignedDuration::from_secs(step)).unwrap();
-            match due(&policy, false, now) {
-                Slot::Due(slot) => {
-                    made.push(slot);
-                    policy.status = Some(after_slot(&policy, slot, None, now));
-                }
-                Slot::None { next } => prop_assert!(next.is_some_and(|next| next > now)),
-                other => prop_assert!(false, "{other:?}"),
-            }
-            let newest = cron.up_to(now).unwrap();
-            prop_assert!(newest <= start || made.last() == Some(&newest));
-        }
-        let mut unique = made.clone();
-        unique.dedup();
-        prop_assert_eq!(unique, made);
-    }
 }

@@ -1,0 +1,10 @@
+//! The scheduler against a real API server. There are no nodes and no controllers: the tests play kubelet and the
+//! other services by writing what these would write.
+
+#![allow(clippy::expect_used, reason = "a test that does not find what it needs has failed")]
+
+mod admission;
+mod policies;
+mod replicas;
+mod slots;
+mod world;

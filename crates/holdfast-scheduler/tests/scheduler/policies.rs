@@ -1,0 +1,101 @@
+use holdfast_api::{BackupPolicy, BackupPolicyPhase};
+use serde_json::json;
+
+use crate::world::{POLICY, World, YEARLY};
+
+fn is(policy: &BackupPolicy, phase: BackupPolicyPhase) -> bool {
+    let settled = policy
+        .status
+        .as_ref()
+        .is_some_and(|status| status.phase == Some(phase) && status.observed_generation == policy.metadata.generation);
+    settled
+}
+
+#[tokio::test]
+async fn a_schedule_that_cannot_be_understood_fails_the_policy_until_it_is_corrected() {
+    let world = World::new("cron").await;
+    for (name, cron) in [("nonsense", "invalid schedule"), ("never", "0 0 31 2 *")] {
+        let policy = world
+            .policy(name, |d| {
+                d["spec"]["schedule"] = json!({"datafile": {"cronExpression": cron, "enable": true}})
+            })
+            .await;
+        let failed = world
+            .policy_where(name, "Failed", |one| is(one, BackupPolicyPhase::Failed))
+            .await;
+        let reason = failed
+            .status
+            .and_then(|status| status.failure_reason)
+            .expect("a reason");
+        assert!(
+            reason.contains("spec.schedule.datafile.cronExpression") && reason.contains(cron),
+            "{reason}"
+        );
+        assert_eq!(world.warned(&policy, "InvalidSchedule").await, reason);
+    }
+    let corrected = json!({"spec": {"schedule": {"datafile": {"cronExpression": YEARLY}}}});
+    world.change_policy("nonsense", &corrected).await;
+    let available = world
+        .policy_where("nonsense", "Available", |one| is(one, BackupPolicyPhase::Available))
+        .await;
+    assert_eq!(available.status.and_then(|status| status.failure_reason), None);
+}
+
+#[tokio::test]
+async fn prefixes_and_selectors_that_reach_too_far_fail_the_policy() {
+    let world = World::new("reach").await;
+    let key = "dataprotection.kubeblocks.io/path-prefix";
+    let table = [
+        (
+            "up",
+            json!({"metadata": {"annotations": {key: "/../other"}}}),
+            "InvalidPathPrefix",
+        ),
+        (
+            "shell",
+            json!({"metadata": {"annotations": {key: "a;reboot"}}}),
+            "InvalidPathPrefix",
+        ),
+        (
+            "every-pod",
+            json!({"spec": {"datafile": {"target": {"labelsSelector": {"matchLabels": null}}}}}),
+            "InvalidSelector",
+        ),
+    ];
+    for (name, change, reason) in table {
+        let policy = world.policy(name, |_| {}).await;
+        world.change_policy(name, &change).await;
+        world
+            .policy_where(name, "Failed", |one| is(one, BackupPolicyPhase::Failed))
+            .await;
+        world.warned(&policy, reason).await;
+    }
+}
+
+#[tokio::test]
+async fn a_schedule_that_is_not_served_is_said_and_the_policy_stays_available() {
+    let world = World::new("unserved").await;
+    let policy = world
+        .policy(POLICY, |d| {
+            d["spec"]["snapshot"] = json!({"target": {"labelsSelector": {"matchLabels": {"a": "b"}}}});
+            d["spec"]["schedule"] = json!({
+                "snapshot": {"cronExpression": YEARLY, "enable": true},
+                "datafile": {"cronExpression": YEARLY, "enable": true},
+            });
+        })
+        .await;
+    world
+        .policy_where(POLICY, "Available", |one| is(one, BackupPolicyPhase::Available))
+        .await;
+    let note = world.warned(&policy, "Unsupported").await;
+    assert!(note.contains("snapshot schedule"), "{note}");
+}
+
+#[tokio::test]
+async fn a_policy_without_sections_is_available() {
+    let world = World::new("empty").await;
+    world.policy(POLICY, |d| d["spec"] = json!({})).await;
+    world
+        .policy_where(POLICY, "Available", |one| is(one, BackupPolicyPhase::Available))
+        .await;
+}
