@@ -4,11 +4,10 @@ use serde_json::json;
 use crate::world::{POLICY, World, YEARLY};
 
 fn is(policy: &BackupPolicy, phase: BackupPolicyPhase) -> bool {
-    let settled = policy
+    policy
         .status
         .as_ref()
-        .is_some_and(|status| status.phase == Some(phase) && status.observed_generation == policy.metadata.generation);
-    settled
+        .is_some_and(|status| status.phase == Some(phase) && status.observed_generation == policy.metadata.generation)
 }
 
 #[tokio::test]
@@ -17,7 +16,7 @@ async fn a_schedule_that_cannot_be_understood_fails_the_policy_until_it_is_corre
     for (name, cron) in [("nonsense", "invalid schedule"), ("never", "0 0 31 2 *")] {
         let policy = world
             .policy(name, |d| {
-                d["spec"]["schedule"] = json!({"datafile": {"cronExpression": cron, "enable": true}})
+                d["spec"]["schedule"] = json!({"datafile": {"cronExpression": cron, "enable": true}});
             })
             .await;
         let failed = world

@@ -3,7 +3,7 @@ use std::time::Duration;
 use holdfast_api::{BackupPhase, names::ANNOTATION_SLOT};
 use holdfast_core::policy::slot_backup;
 use holdfast_testkit::{eventually, never, sample};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use serde_json::json;
 
@@ -60,7 +60,7 @@ async fn a_slot_is_skipped_while_an_earlier_backup_runs_and_successes_are_noted(
             d["spec"]["schedule"] = json!({"datafile": {"cronExpression": YEARLY, "enable": true}});
         })
         .await;
-    let scheduled = world
+    let seen = world
         .policy_where(POLICY, "to be scheduled", |policy| schedule_reason(policy).is_some())
         .await;
     // As the schedule makes them: that of the day before the slot runs when it comes.
@@ -68,7 +68,7 @@ async fn a_slot_is_skipped_while_an_earlier_backup_runs_and_successes_are_noted(
     let first = world.create(&world.api(), &backup).await.name_any();
     world.admitted(&first).await;
     world.set_phase(&first, BackupPhase::InProgress).await;
-    world.make_due(&scheduled).await;
+    world.make_due(&seen).await;
     world
         .policy_where(POLICY, "telling of the slot", |policy| {
             schedule_reason(policy) == Some("SlotSkipped")
@@ -139,4 +139,27 @@ async fn a_name_that_is_taken_is_never_touched() {
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].uid(), stranger.uid());
     assert!(!found[0].annotations().contains_key(ANNOTATION_SLOT));
+}
+
+#[tokio::test]
+async fn a_slot_comes_on_time() {
+    let world = World::new("time").await;
+    world
+        .policy(POLICY, |d| {
+            d["spec"]["schedule"] = json!({"datafile": {"cronExpression": "* * * * *", "enable": true}});
+        })
+        .await;
+    // The next whole minute is at most one away.
+    let backup = eventually(SOON * 2, "a backup of the next minute", || async {
+        world.backups(POLICY).await.pop()
+    })
+    .await;
+    let slot: Timestamp = backup.annotations()[ANNOTATION_SLOT].parse().expect("a time");
+    let made = backup.creation_timestamp().expect("a time").0;
+    let late = made.duration_since(slot);
+    assert_eq!(slot.as_second() % 60, 0);
+    assert!((0..10).contains(&late.as_secs()), "{late} after its slot");
+    world
+        .change_policy(POLICY, &json!({"spec": {"schedule": {"datafile": {"enable": false}}}}))
+        .await;
 }
