@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use holdfast_runtime::CommonArgs;
+use jiff::Timestamp;
 
 /// Arguments of gc.
 #[derive(clap::Parser, Clone, Debug)]
@@ -20,7 +21,7 @@ pub struct Args {
     /// Seconds between two looks at everything, besides those that changes and expirations cause.
     #[arg(long, env = "HOLDFAST_GC_PERIOD_SECONDS", default_value_t = 3600)]
     pub period_seconds: u32,
-    /// Seconds after which a failed removal is tried again.
+    /// Seconds after which a removal that failed is tried again; each further failure doubles them, up to twelve times.
     #[arg(long, env = "HOLDFAST_PURGE_RETRY_SECONDS", default_value_t = 600)]
     pub purge_retry_seconds: u32,
     /// How many objects are worked on at once.
@@ -29,9 +30,12 @@ pub struct Args {
 }
 
 impl Args {
-    /// Time between two looks at everything.
-    pub fn period(&self) -> Duration {
-        Duration::from_secs(u64::from(self.period_seconds.max(1)))
+    /// Time to the next look at everything: the period and up to a tenth of it, so that replicas and restarts do not
+    /// fall into step. The fraction is taken from the clock.
+    pub fn pause(&self, now: Timestamp) -> Duration {
+        let period = Duration::from_secs(u64::from(self.period_seconds.max(1)));
+        let tenth = now.subsec_microsecond().unsigned_abs() % 100;
+        period + period / 1000 * tenth
     }
 
     /// Pull policy, if one is set.

@@ -1,26 +1,35 @@
 //! Takes a deleted Backup to its end.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
-use holdfast_api::Backup;
-use holdfast_core::gc::{self, Observed, Write, claim_and_path};
+use holdfast_api::{Backup, BackupPhase, condition::Reason, names::ANNOTATION_TRACEPARENT};
+use holdfast_core::gc::{self, Observed, Place, Write, place};
 use holdfast_runtime::{
     News, Next, clock,
     watch::Key,
     write::{self, WriteError},
 };
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
-use kube::{Api, ResourceExt as _};
+use kube::{Api, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
 
-use crate::{Context, error::Error, is_ours};
+use crate::{Context, at, error::Error, is_deleted, notice::volume_of};
 
-/// How often a Backup that waits for its children is looked at.
+/// How often a Backup whose files cannot be removed is looked at: its claim may go meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
 /// Looks at one Backup.
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, Error> {
-    let ours = context.backups.by_key(&key).is_some_and(|backup| is_ours(&backup));
-    if !ours || !context.leader.leads() {
+    let Some(slim) = context.known(&key).filter(|backup| is_deleted(backup)) else {
+        return Ok(Next::AwaitChange);
+    };
+    if !context.leader.leads() {
+        return Ok(Next::AwaitChange);
+    }
+    let uid = slim.uid().unwrap_or_default();
+    let at_ease = slim.status.phase == Some(BackupPhase::Deleting) && slim.status.stalled.is_none();
+    if let Some(volume) = volume_of(&slim).filter(|_| at_ease && context.memory.is_cleared(&uid)) {
+        context.queues.volumes.push(volume);
         return Ok(Next::AwaitChange);
     }
     let api: Api<Backup> = Api::namespaced(context.service.client.clone(), &key.namespace);
@@ -29,6 +38,8 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     };
     let observed = observe(&context, &key, backup).await?;
     let decision = gc::decide(&observed, clock::now());
+    context.memory.block(&uid, decision.blocked);
+    context.metrics.blocked(context.memory.blocked());
     if decision.write.is_some() && !context.leader.leads() {
         return Ok(Next::AwaitChange);
     }
@@ -36,10 +47,11 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     match decision.write {
         None => {}
         Some(Write::Status(status)) => {
+            let status = Some(*status);
             write::put_status(
                 &api,
                 &Backup {
-                    status: Some(*status),
+                    status,
                     ..backup.clone()
                 },
             )
@@ -47,77 +59,81 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
         }
         Some(Write::Release(metadata)) => release(&context, &api, &backup, metadata).await?,
     }
-    if let Some((warning, reason, note)) = decision.event {
+    if let Some(event) = decision.event {
         context
             .service
             .events
-            .publish(&backup, warning, reason.as_str(), &note)
+            .publish(&backup, event.warning, &event.reason, &event.note)
             .await;
     }
-    if decision.purge
-        && let Some((claim, _)) = claim_and_path(&backup)
-    {
-        context.purges.push(Key::new(&key.namespace, claim));
+    let Some(claim) = decision.purge else {
         return Ok(Next::AwaitChange);
-    }
-    Ok(if observed.children.is_empty() {
-        Next::AwaitChange
-    } else {
+    };
+    context.memory.clear(&uid);
+    context.queues.volumes.push(Key::new(&key.namespace, claim));
+    Ok(if slim.status.stalled.is_some() {
         Next::After(LOOK_AGAIN)
+    } else {
+        Next::AwaitChange
     })
 }
 
 async fn observe(context: &Context, key: &Key, backup: Backup) -> Result<Observed, WriteError> {
     let client = context.service.client.clone();
-    let namespace: Option<Namespace> = write::get(&Api::all(client.clone()), &key.namespace).await?;
-    let namespace_terminating = namespace.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some());
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client, &key.namespace);
-    let claim = match claim_and_path(&backup) {
-        Some((claim, _)) => write::get(&claims, &claim).await?,
-        None => None,
+    let status = backup.status.clone().unwrap_or_default();
+    let claim = match place(&key.name, &status) {
+        Place::Own { claim, .. } => write::get(&claims, claim).await?,
+        Place::Nowhere | Place::Shared { .. } => None,
     };
-    let name = backup.name_any();
-    let builds_on = |other: &Arc<gc::SlimBackup>| {
-        other.namespace().as_deref() == Some(key.namespace.as_str())
-            && other.parent() == Some(&name)
-            && other.metadata.deletion_timestamp.is_none()
-    };
-    let group = Key::new(&key.namespace, &backup.spec.backup_policy_name);
-    let children = context
-        .index
-        .members(&group)
-        .into_iter()
-        .filter(builds_on)
-        .map(|child| child.name_any())
-        .collect();
     Ok(Observed {
         backup,
-        namespace_terminating,
+        namespace_terminating: is_terminating(context, &key.namespace).await?,
         claim,
-        children,
+        dependents: context.index().dependents(&at(key)),
     })
 }
 
+/// Whether a namespace is being deleted, or gone.
+pub(crate) async fn is_terminating(context: &Context, namespace: &str) -> Result<bool, WriteError> {
+    let api: Api<Namespace> = Api::all(context.service.client.clone());
+    let found = write::get(&api, namespace).await?;
+    Ok(found.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()))
+}
+
 /// Takes the finalizer off: the Backup is gone with it.
-pub(crate) async fn release(
+pub(crate) async fn release<K>(
     context: &Context,
-    api: &Api<Backup>,
-    backup: &Backup,
+    api: &Api<K>,
+    backup: &K,
     metadata: serde_json::Value,
-) -> Result<(), WriteError> {
+) -> Result<(), WriteError>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let uid = backup.uid().unwrap_or_default();
+    // Asked before: with the Backup goes what is remembered of it, and the watch may show that first.
+    let reason = match context.memory.why_retired(&uid) {
+        Some(Reason::Expired) => "expired",
+        Some(_) => "surplus",
+        None => "user",
+    };
     match write::patch_metadata(api, backup, metadata).await {
-        Ok(_) | Err(WriteError::NotFound) => {}
+        Ok(_) => {}
+        Err(WriteError::NotFound) => return Ok(()),
         Err(error) => return Err(error),
     }
-    tracing::info!(backup = %Key::of(backup), "released");
-    context.metrics.released();
+    tracing::info!(backup = %Key::of(backup), reason, "released");
+    context.metrics.deleted(reason);
     context.service.bus.publish(News {
         kind: "backup",
         verb: "deleted",
         namespace: backup.namespace().unwrap_or_default(),
         name: backup.name_any(),
-        uid: backup.uid().unwrap_or_default(),
+        uid,
         transition: "Deleting->gone".to_owned(),
+        traceparent: backup.annotations().get(ANNOTATION_TRACEPARENT).cloned(),
+        data: serde_json::json!({ "reason": reason }),
         ..News::default()
     });
     Ok(())

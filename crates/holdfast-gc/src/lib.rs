@@ -1,37 +1,35 @@
 //! gc: retires Backups by the rules of their policies, and removes the files of deleted ones before it lets them go.
 //!
 //! What to do is decided by [`holdfast_core::gc`]; this crate observes and applies. All replicas watch; only the one
-//! that leads writes. The watch holds a slim form of every Backup, by policy, so that the cost of a look follows
-//! the policy that changed and not the history.
+//! that leads writes. The watch holds a slim form of every Backup, found by policy, parent and volume, so that the
+//! cost of a look follows what changed and not the history.
 
 mod args;
 mod deletion;
 mod error;
-mod index;
+mod memory;
 mod metrics;
+mod notice;
 mod purges;
 mod retention;
+mod steps;
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdfast_api::{
     BackupPolicy,
     names::{LABEL_ROLE, ROLE_PURGE},
 };
-use holdfast_core::gc::{Batch, SlimBackup, concerns};
+use holdfast_core::gc::{At, Batch, Index, SlimBackup, concerns, is_ours};
 use holdfast_runtime::{
-    Leader, Next, Queue, Service, crds, queue,
-    watch::{Cached, Change, Key, cached},
+    Leader, Queue, Service, clock, crds, queue,
+    watch::{Cached, Key, cached},
 };
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{Api, ResourceExt as _, runtime::watcher::Config};
 
 pub use args::Args;
-use index::Index;
+use memory::Memory;
 use metrics::Metrics;
 
 /// What gc works with.
@@ -39,15 +37,34 @@ pub(crate) struct Context {
     service: Service,
     leader: Leader,
     args: Args,
-    backups: Cached<SlimBackup>,
     policies: Cached<BackupPolicy>,
     jobs: Cached<Job>,
     pods: Cached<Pod>,
-    index: Index,
-    /// Backups, by uid, that were in a batch which failed: they go alone, so that one does not keep the others.
-    suspects: Mutex<BTreeSet<String>>,
-    purges: Queue,
+    index: Mutex<Index>,
+    memory: Memory,
+    queues: Queues,
     metrics: Metrics,
+}
+
+/// What waits to be looked at.
+pub(crate) struct Queues {
+    /// Policies, for retention.
+    groups: Queue,
+    /// Deleted Backups.
+    deletions: Queue,
+    /// Claims with files to remove.
+    volumes: Queue,
+}
+
+impl Context {
+    pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One Backup, as the watch has shown it.
+    pub(crate) fn known(&self, key: &Key) -> Option<Arc<SlimBackup>> {
+        self.index().get(&at(key)).cloned()
+    }
 }
 
 /// Runs gc until it is told to stop.
@@ -55,48 +72,55 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     crds::refuse_foreign(&service.client).await?;
     let client = service.client.clone();
     let purge = Config::default().labels(&format!("{LABEL_ROLE}={ROLE_PURGE}"));
+    let backups: Cached<SlimBackup> = cached(&service, "backups", Api::all(client.clone()), Config::default());
     let context = Arc::new(Context {
         leader: service.elect("holdfast-gc"),
-        backups: cached(&service, "backups", Api::all(client.clone()), Config::default()),
         policies: cached(&service, "policies", Api::all(client.clone()), Config::default()),
         jobs: cached(&service, "jobs", Api::all(client.clone()), purge.clone()),
         pods: cached(&service, "pods", Api::all(client), purge),
-        index: Index::default(),
-        suspects: Mutex::default(),
-        purges: Queue::new("purges"),
+        index: Mutex::default(),
+        memory: Memory::default(),
+        queues: Queues {
+            groups: Queue::new("policies"),
+            deletions: Queue::new("deletions"),
+            volumes: Queue::new("volumes"),
+        },
         metrics: Metrics::register(&service)?,
         args: args.clone(),
         service: service.clone(),
     });
-    context.backups.synced().await;
+    tokio::select! {
+        () = service.shutdown.cancelled() => return Ok(()),
+        () = backups.synced() => {}
+    }
     context.policies.synced().await;
     context.jobs.synced().await;
-    let (groups, deletions) = (Queue::new("policies"), Queue::new("deletions"));
-    forward(&context, &groups, &deletions);
+    notice::follow_backups(&context, &backups);
+    forward(&context);
     let news = Queue::new("news");
     service
         .bus
         .wake_leader(&service, "gc", &["backup.completed.>"], &news, &context.leader);
-    service.spawn(
-        "slow pass",
-        slow_pass(Arc::clone(&context), groups.clone(), deletions.clone()),
-    );
-    let purges = context.purges.clone();
-    let woken = groups.clone();
+    service.spawn("slow pass", slow_pass(Arc::clone(&context)));
+    let Queues {
+        groups,
+        deletions,
+        volumes,
+    } = &context.queues;
+    let handlers = args.concurrency;
     tokio::join!(
-        queue::work(&service, news, 1, |key| {
-            wake(&context, &woken, &key);
-            std::future::ready(Ok::<_, error::Error>(Next::AwaitChange))
-        }),
-        queue::work(&service, groups, args.concurrency, |key| retention::reconcile(
+        queue::work(&service, news, 1, |key| std::future::ready(Ok::<_, error::Error>(
+            notice::wake(&context, &key)
+        ))),
+        queue::work(&service, groups.clone(), handlers, |key| retention::reconcile(
             Arc::clone(&context),
             key
         )),
-        queue::work(&service, deletions, args.concurrency, |key| deletion::reconcile(
+        queue::work(&service, deletions.clone(), handlers, |key| deletion::reconcile(
             Arc::clone(&context),
             key
         )),
-        queue::work(&service, purges, args.concurrency, |key| purges::reconcile(
+        queue::work(&service, volumes.clone(), handlers, |key| purges::reconcile(
             Arc::clone(&context),
             key
         )),
@@ -104,91 +128,82 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets every change wake what it concerns, and keeps the index.
-fn forward(context: &Arc<Context>, groups: &Queue, deletions: &Queue) {
-    let service = &context.service;
-    let known = Arc::clone(context);
-    context
-        .backups
-        .forward(service, groups, move |change| vec![known.index.note(change)]);
-    context.backups.forward(service, deletions, |change| match change {
-        Change::Applied(backup) if is_ours(backup) => vec![Key::of(&**backup)],
-        // A child that is gone frees its parent.
-        Change::Left(backup) => {
-            let namespace = backup.namespace().unwrap_or_default();
-            backup
-                .parent()
-                .map(|parent| Key::new(namespace, parent))
-                .into_iter()
-                .collect()
-        }
-        Change::Applied(_) => Vec::new(),
-    });
+/// Lets changes of policies, Jobs and pods wake what they concern.
+fn forward(context: &Arc<Context>) {
+    let (service, queues) = (&context.service, &context.queues);
     context
         .policies
-        .forward(service, groups, |change| vec![Key::of(&**change.object())]);
-    let volume = |job: &Job| {
-        Batch::of(job)
-            .map(|batch| Key::new(batch.namespace, batch.claim))
-            .into_iter()
-            .collect()
-    };
-    context
-        .jobs
-        .forward(service, &context.purges, move |change| volume(change.object()));
+        .forward(service, &queues.groups, |change| vec![Key::of(&**change.object())]);
     let known = Arc::clone(context);
-    context.pods.forward(service, &context.purges, move |change| {
+    context.jobs.forward(service, &queues.volumes, move |change| {
+        if let holdfast_runtime::watch::Change::Left(job) = change {
+            known.memory.forget_job(job.metadata.uid.as_deref().unwrap_or_default());
+        }
+        volume_of(change.object()).into_iter().collect()
+    });
+    let known = Arc::clone(context);
+    context.pods.forward(service, &queues.volumes, move |change| {
         let pod = change.object();
         let job = pod.labels().get("batch.kubernetes.io/job-name");
         let job = job.and_then(|name| known.jobs.get(&pod.namespace().unwrap_or_default(), name));
-        job.and_then(|job| Batch::of(&job))
-            .map(|batch| Key::new(batch.namespace, batch.claim))
-            .into_iter()
-            .collect()
+        job.and_then(|job| volume_of(&job)).into_iter().collect()
     });
 }
 
-/// News of a Backup wakes its policy; what the watch has not shown yet, it will.
-fn wake(context: &Context, groups: &Queue, key: &Key) {
-    if let Some(backup) = context.backups.by_key(key) {
-        groups.push(index::group_of(&backup));
-    }
-}
-
-fn is_ours(backup: &SlimBackup) -> bool {
-    concerns(
-        backup.status.phase,
-        backup.metadata.deletion_timestamp.is_some(),
-        backup.finalizers(),
-    )
-}
-
 /// Looks at everything when leadership is won, and now and then.
-async fn slow_pass(context: Arc<Context>, groups: Queue, deletions: Queue) {
+async fn slow_pass(context: Arc<Context>) {
     let mut leader = context.leader.clone();
     loop {
         if leader.leads() {
-            for group in context.index.groups() {
-                groups.push(group);
-            }
-            for backup in context.backups.all().into_iter().filter(|backup| is_ours(backup)) {
-                deletions.push(Key::of(&*backup));
-            }
-            for job in context.jobs.all() {
-                if let Some(batch) = Batch::of(&job) {
-                    context.purges.push(Key::new(batch.namespace, batch.claim));
-                }
-            }
+            // What was cleared or remembered while another led may be so no more.
+            context.memory.forget_cleared();
+            look_at_everything(&context);
         }
+        let pause = context.args.pause(clock::now());
         tokio::select! {
             () = context.service.shutdown.cancelled() => return,
             () = leader.changed() => {}
-            () = tokio::time::sleep(context.args.period()) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
-/// A wait that is at least a moment long.
-pub(crate) fn at_least_a_moment(wait: Duration) -> Duration {
-    wait.max(Duration::from_millis(200))
+fn look_at_everything(context: &Context) {
+    let (groups, deleted, volumes) = {
+        let index = context.index();
+        (index.groups(), index.deleted(), index.volumes())
+    };
+    for group in groups {
+        context.queues.groups.push(key(group));
+    }
+    for backup in deleted {
+        context.queues.deletions.push(Key::of(&*backup));
+    }
+    let jobs = context.jobs.all();
+    for volume in volumes
+        .into_iter()
+        .map(key)
+        .chain(jobs.iter().filter_map(|job| volume_of(job)))
+    {
+        context.queues.volumes.push(volume);
+    }
+}
+
+/// Whether a Backup is deleted and gc's to release.
+pub(crate) fn is_deleted(backup: &SlimBackup) -> bool {
+    concerns(backup.status.phase, backup.is_going(), backup.finalizers())
+}
+
+/// The claim that a purge Job of ours works on.
+pub(crate) fn volume_of(job: &Job) -> Option<Key> {
+    let batch = Batch::of(job).filter(|_| is_ours(job))?;
+    Some(Key::new(batch.namespace, batch.claim))
+}
+
+pub(crate) fn at(key: &Key) -> At {
+    (key.namespace.clone(), key.name.clone())
+}
+
+pub(crate) fn key((namespace, name): At) -> Key {
+    Key::new(namespace, name)
 }

@@ -1,19 +1,19 @@
 //! What gc measures.
 
-use holdfast_api::condition::Reason;
 use holdfast_runtime::{
     Service,
-    metrics::{self, Error, HistogramVec, IntCounterVec, SLOW_SECONDS},
+    metrics::{self, Error, GaugeVec, HistogramVec, IntCounterVec, SLOW_SECONDS},
 };
 
 /// gc's own metrics.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
-    retired: IntCounterVec,
-    released: IntCounterVec,
+    deleted: IntCounterVec,
     purged: IntCounterVec,
+    freed: IntCounterVec,
     purge_failures: IntCounterVec,
     purge_seconds: HistogramVec,
+    blocked: GaugeVec,
 }
 
 const NONE: &[&str] = &[];
@@ -21,31 +21,45 @@ const NONE: &[&str] = &[];
 impl Metrics {
     pub(crate) fn register(service: &Service) -> Result<Self, Error> {
         Ok(Self {
-            retired: metrics::counter(
+            deleted: metrics::counter(
                 service,
-                "retired_total",
-                "Backups that retention deleted, by reason.",
+                "deleted_total",
+                "Backups that were let go, by what deleted them: expired, surplus or user.",
                 &["reason"],
             )?,
-            released: metrics::counter(service, "released_total", "Deleted Backups that were let go.", NONE)?,
             purged: metrics::counter(service, "purged_total", "Backups whose files were removed.", NONE)?,
-            purge_failures: metrics::counter(service, "purge_failures_total", "Removals of files that failed.", NONE)?,
-            purge_seconds: metrics::histogram(service, "purge_seconds", "Duration of removals.", NONE, SLOW_SECONDS)?,
+            freed: metrics::counter(
+                service,
+                "freed_bytes_total",
+                "Bytes that removals freed, where agents told.",
+                NONE,
+            )?,
+            purge_failures: metrics::counter(service, "purge_failures_total", "Purge jobs that failed.", NONE)?,
+            purge_seconds: metrics::histogram(
+                service,
+                "purge_seconds",
+                "Duration of purge jobs that removed everything.",
+                NONE,
+                SLOW_SECONDS,
+            )?,
+            blocked: metrics::gauge(
+                service,
+                "blocked_backups",
+                "Deleted Backups that wait for increments that stay.",
+                NONE,
+            )?,
         })
     }
 
-    pub(crate) fn retired(&self, reason: Reason) {
-        self.retired.with_label_values(&[reason.as_str()]).inc();
+    pub(crate) fn deleted(&self, reason: &str) {
+        self.deleted.with_label_values(&[reason]).inc();
     }
 
-    pub(crate) fn released(&self) {
-        self.released.with_label_values(NONE).inc();
-    }
-
-    pub(crate) fn purged(&self, count: usize, seconds: Option<f64>) {
+    pub(crate) fn purged(&self, count: usize, bytes: Option<u64>, seconds: Option<f64>) {
         self.purged
             .with_label_values(NONE)
             .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+        self.freed.with_label_values(NONE).inc_by(bytes.unwrap_or_default());
         if let Some(seconds) = seconds {
             self.purge_seconds.with_label_values(NONE).observe(seconds.max(0.0));
         }
@@ -53,5 +67,11 @@ impl Metrics {
 
     pub(crate) fn purge_failed(&self) {
         self.purge_failures.with_label_values(NONE).inc();
+    }
+
+    pub(crate) fn blocked(&self, count: usize) {
+        self.blocked
+            .with_label_values(NONE)
+            .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
     }
 }

@@ -1,36 +1,43 @@
 //! One Job removes the files of many Backups of one volume.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use holdfast_api::{
-    agent::Outcome as Told,
+    agent::{AgentResult, Outcome as Told},
     condition::Reason,
     names::{LABEL_MANAGED_BY, LABEL_ROLE, MANAGED_BY_HOLDFAST, ROLE_PURGE},
 };
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Container, Pod},
+};
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::{Place, SlimBackup};
 use crate::{
     naming::hex,
     pod::{
-        AgentJob, JobState, agent_container, agent_job, agent_result, env, failure, job_state, repository_mount,
-        repository_volume,
+        AgentJob, JobState, REPOSITORY_DIR, Trouble, agent_container, agent_job, agent_result, env, failure, job_state,
+        repository_mount, repository_volume, trouble,
     },
 };
 
 /// How many Backups one Job removes at the most.
 pub const BATCH_MAX: usize = 50;
+/// How long the list for one Job may be, in bytes: Linux takes 128 KiB for one variable.
+const LIST_MAX: usize = 64 * 1024;
 /// The container of the Job.
 const CONTAINER: &str = "purge";
-/// What a Job removes, for whoever reads its result.
-const ANNOTATION_BATCH: &str = "holdfast.io/purge";
-/// The claim whose files a Job removes.
-const ANNOTATION_CLAIM: &str = "holdfast.io/purge-claim";
+/// Its variable with the list.
+const LIST: &str = "HOLDFAST_PURGE";
 const ATTEMPTS: i32 = 2;
 const ALLOWED_SECONDS: i64 = 6 * 3600;
 const KEPT_SECONDS: i32 = 86_400;
+/// How long the Job controller may take to make a pod before that is worth a word.
+const SETTLING: SignedDuration = SignedDuration::from_secs(8);
 
 /// One Backup whose files go.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -41,6 +48,20 @@ pub struct Entry {
     pub path: String,
     /// Its name, with which the directory ends.
     pub name: String,
+}
+
+impl Entry {
+    /// The entry of a Backup, if its files are in a directory of its own.
+    pub fn of(backup: &SlimBackup) -> Option<Self> {
+        let Place::Own { path, .. } = backup.place() else {
+            return None;
+        };
+        Some(Self {
+            uid: backup.metadata.uid.clone()?,
+            path: path.to_owned(),
+            name: backup.name_any(),
+        })
+    }
 }
 
 /// What one Job removes.
@@ -55,32 +76,81 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The batch that a Job of ours was made for.
+    /// As many of these entries as one Job takes, at most `limit`; they are sorted, so that the same Backups always
+    /// make the same batch.
+    pub fn fill(namespace: &str, claim: &str, mut entries: Vec<Entry>, limit: usize) -> Self {
+        entries.sort_by(|one, other| one.uid.cmp(&other.uid));
+        let mut bytes = 0;
+        let fits = |entry: &Entry| {
+            // Quotes, names of fields and escapes: twice is always enough for names that Kubernetes accepts.
+            bytes += 64 + 2 * (entry.uid.len() + entry.path.len() + entry.name.len());
+            bytes <= LIST_MAX
+        };
+        Self {
+            namespace: namespace.to_owned(),
+            claim: claim.to_owned(),
+            entries: entries
+                .into_iter()
+                .take(limit.clamp(1, BATCH_MAX))
+                .take_while(fits_first(fits))
+                .collect(),
+        }
+    }
+
+    /// The batch of a Job of ours: read from the part of it that nobody can change.
     pub fn of(job: &Job) -> Option<Self> {
+        let pod = job.spec.as_ref()?.template.spec.as_ref()?;
+        let mut claims = pod
+            .volumes
+            .iter()
+            .flatten()
+            .filter_map(|volume| volume.persistent_volume_claim.as_ref());
+        let list = pod.containers.iter().find_map(list_of)?;
         Some(Self {
             namespace: job.namespace()?,
-            claim: job.annotations().get(ANNOTATION_CLAIM)?.clone(),
-            entries: serde_json::from_str(job.annotations().get(ANNOTATION_BATCH)?).ok()?,
+            claim: claims.next()?.claim_name.clone(),
+            entries: serde_json::from_str(list).ok()?,
         })
     }
+
+    fn list(&self) -> String {
+        serde_json::to_string(&self.entries).unwrap_or_default()
+    }
+}
+
+/// The first entry always fits: a list may not stay empty for ever.
+fn fits_first(mut fits: impl FnMut(&Entry) -> bool) -> impl FnMut(&Entry) -> bool {
+    let mut first = true;
+    move |entry| fits(entry) || std::mem::take(&mut first)
+}
+
+fn list_of(container: &Container) -> Option<&str> {
+    let list = container.env.iter().flatten().find(|variable| variable.name == LIST)?;
+    (container.name == CONTAINER).then_some(list.value.as_deref()?)
 }
 
 /// The Job's name: by its content, so that made twice it is the same.
 pub fn purge_job_name(batch: &Batch) -> String {
-    let text = serde_json::to_string(&batch.entries).unwrap_or_default();
-    let digits: String = hex(&Sha256::digest(format!("{}/{text}", batch.claim)))
-        .chars()
-        .take(16)
-        .collect();
+    let content = format!("{}/{}", batch.claim, batch.list());
+    let digits: String = hex(&Sha256::digest(content)).chars().take(16).collect();
     format!("holdfast-purge-{digits}")
 }
 
-/// The Job that removes a batch. It belongs to no Backup: it outlives those that it releases.
-pub fn purge_job(agent_image: &str, pull: Option<&str>, batch: &Batch) -> Job {
-    let text = serde_json::to_string(&batch.entries).unwrap_or_default();
+/// Whether a Job is a purge of ours: labelled so, and named by what it removes.
+pub fn is_ours(job: &Job) -> bool {
+    let labelled = |key: &str, value: &str| job.labels().get(key).is_some_and(|found| found == value);
+    labelled(LABEL_MANAGED_BY, MANAGED_BY_HOLDFAST)
+        && labelled(LABEL_ROLE, ROLE_PURGE)
+        && Batch::of(job).is_some_and(|batch| purge_job_name(&batch) == job.name_any())
+}
+
+/// The Job that removes a batch. It belongs to no Backup: it outlives those that it releases. `repository` is the
+/// identity that the claim's volume must have, if it is known: nothing is looked for on another one.
+pub fn purge_job(agent_image: &str, pull: Option<&str>, batch: &Batch, repository: Option<&str>) -> Job {
     let environment = vec![
-        env("HOLDFAST_PURGE", text.clone()),
-        env("HOLDFAST_REPOSITORY_ROOT", crate::pod::REPOSITORY_DIR),
+        env("HOLDFAST_REPOSITORY_ROOT", REPOSITORY_DIR),
+        env("HOLDFAST_REPOSITORY_ID", repository.unwrap_or_default()),
+        env(LIST, batch.list()),
     ];
     let mounts = vec![repository_mount(&batch.claim)];
     agent_job(AgentJob {
@@ -89,10 +159,6 @@ pub fn purge_job(agent_image: &str, pull: Option<&str>, batch: &Batch) -> Job {
         labels: BTreeMap::from([
             (LABEL_MANAGED_BY.to_owned(), MANAGED_BY_HOLDFAST.to_owned()),
             (LABEL_ROLE.to_owned(), ROLE_PURGE.to_owned()),
-        ]),
-        annotations: BTreeMap::from([
-            (ANNOTATION_BATCH.to_owned(), text),
-            (ANNOTATION_CLAIM.to_owned(), batch.claim.clone()),
         ]),
         backoff_limit: ATTEMPTS,
         deadline_seconds: Some(ALLOWED_SECONDS),
@@ -104,41 +170,50 @@ pub fn purge_job(agent_image: &str, pull: Option<&str>, batch: &Batch) -> Job {
 }
 
 /// How a purge stands.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is at work, or its pod cannot start for this reason.
-    Working(Option<(Reason, String)>),
-    /// All files of the batch are gone.
-    Purged,
+    /// It is at work, or cannot start for this reason.
+    Working(Option<Trouble>),
+    /// All files of the batch are gone, so many bytes if the agent told.
+    Purged(Option<u64>),
     /// Some could not be removed.
-    Failed(String),
+    Failed(Reason, String),
 }
 
-/// Reads a purge Job and its pods. Exit code 0, and so `Complete`, is given only when every entry is gone; a result
-/// that can be read must agree.
-pub fn outcome(job: &Job, pods: &[Pod], now: jiff::Timestamp) -> Outcome {
-    let told = pods
-        .iter()
-        .filter_map(|pod| agent_result(pod, CONTAINER))
-        .find(|result| result.outcome == Told::Purged);
+/// Reads a purge Job and its pods. The agent exits with 0, and so lets the Job complete, only when every entry is gone;
+/// a result that can still be read must agree.
+pub fn outcome(job: &Job, batch: &Batch, pods: &[Arc<Pod>], now: Timestamp) -> Outcome {
     match job_state(job) {
-        JobState::Complete => {
-            let wanted = Batch::of(job).map_or(0, |batch| batch.entries.len());
-            match told.and_then(|result| result.purged) {
-                Some(purged) if usize::try_from(purged).unwrap_or(0) != wanted => {
-                    Outcome::Failed(format!("{purged} of {wanted} were removed"))
-                }
-                _ => Outcome::Purged,
-            }
-        }
-        JobState::Failed { message, .. } => Outcome::Failed(
-            pods.iter()
-                .find_map(|pod| failure(pod, CONTAINER))
-                .map_or(message, |failure| failure.message),
-        ),
+        JobState::Complete => complete(batch, pods),
+        JobState::Failed { message, .. } => match pods.iter().find_map(|pod| failure(pod, CONTAINER)) {
+            Some(failure) => Outcome::Failed(failure.reason, failure.message),
+            None => Outcome::Failed(Reason::ToolFailed, message),
+        },
         JobState::Running => {
-            let trouble = pods.iter().find_map(|pod| crate::pod::trouble(pod, now));
-            Outcome::Working(trouble.map(|trouble| (trouble.reason, trouble.message)))
+            let found = pods.iter().find_map(|pod| trouble(pod, now));
+            Outcome::Working(found.or_else(|| podless(job, pods, now)))
         }
     }
+}
+
+fn complete(batch: &Batch, pods: &[Arc<Pod>]) -> Outcome {
+    let mut results = pods.iter().filter_map(|pod| agent_result(pod, CONTAINER));
+    let told: Option<AgentResult> = results.rfind(|result| result.outcome == Told::Purged);
+    let wanted = u32::try_from(batch.entries.len()).unwrap_or(u32::MAX);
+    match told {
+        Some(result) if result.purged.is_some_and(|purged| purged != wanted) => {
+            let why = format!("{} of {wanted} were removed", result.purged.unwrap_or_default());
+            Outcome::Failed(Reason::PurgeFailed, why)
+        }
+        told => Outcome::Purged(told.and_then(|result| result.bytes)),
+    }
+}
+
+/// A quota or an admission rule may refuse the pod; only the Job's events tell.
+fn podless(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Option<Trouble> {
+    let age = now.duration_since(job.creation_timestamp()?.0);
+    (pods.is_empty() && age > SETTLING).then(|| Trouble {
+        reason: Reason::PodPending,
+        message: format!("job {} has no pod yet: its events tell why", job.name_any()),
+    })
 }

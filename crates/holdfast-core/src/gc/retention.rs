@@ -1,18 +1,21 @@
 //! Which Backups go because their time is over or there are too many of them. Every rule that keeps one wins.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use holdfast_api::{
     BackupPhase, BackupPolicy, BackupType,
     condition::Reason,
-    names::{ANNOTATION_POLICY_UID, LABEL_AUTOBACKUP, LABEL_BACKUP_PROTECTION, LABEL_CLUSTER_UID, LABEL_INSTANCE},
+    names::{LABEL_AUTOBACKUP, LABEL_BACKUP_PROTECTION},
 };
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::SlimBackup;
 
-/// How many scheduled, completed Backups a policy that says nothing keeps.
+/// How many scheduled, completed Backups a policy that says nothing keeps, as the API has it.
 const DEFAULT_LIMIT: i32 = 7;
 
 /// A Backup that shall go.
@@ -22,9 +25,12 @@ pub struct Doomed {
     pub backup: Arc<SlimBackup>,
     /// [`Reason::Expired`] or [`Reason::Surplus`].
     pub reason: Reason,
+    /// The newer good Backup of its series that allows a good one to go. Whoever deletes makes sure that this one is
+    /// still there; a Backup that is no good needs none.
+    pub witness: Option<Arc<SlimBackup>>,
 }
 
-/// How many scheduled Backups a policy keeps, by type; 0 means all.
+/// How many scheduled Backups a policy keeps, by type; types that are missing or have 0 are not limited.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Limits {
     uid: String,
@@ -35,27 +41,32 @@ impl Limits {
     /// The limits of a policy.
     pub fn of(policy: &BackupPolicy) -> Self {
         let spec = &policy.spec;
-        let limit = |limit: Option<i32>| usize::try_from(limit.unwrap_or(DEFAULT_LIMIT)).unwrap_or(0);
-        let common = |section: &holdfast_api::CommonBackupPolicy| limit(section.base.backups_history_limit);
-        let mut limits = BTreeMap::new();
-        limits.extend(
-            spec.datafile
-                .as_ref()
-                .map(|section| (BackupType::Datafile, common(section))),
-        );
-        limits.extend(
-            spec.snapshot
-                .as_ref()
-                .map(|section| (BackupType::Snapshot, limit(section.base.backups_history_limit))),
-        );
+        let datafile = spec.datafile.as_ref().map(|section| section.base.backups_history_limit);
+        let snapshot = spec.snapshot.as_ref().map(|section| section.base.backups_history_limit);
+        let known = [(BackupType::Datafile, datafile), (BackupType::Snapshot, snapshot)];
+        let limits = known.into_iter().filter_map(|(kind, limit)| {
+            let limit = usize::try_from(limit?.unwrap_or(DEFAULT_LIMIT)).ok()?;
+            (limit > 0).then_some((kind, limit))
+        });
         Self {
             uid: policy.uid().unwrap_or_default(),
-            limits,
+            limits: limits.collect(),
         }
+    }
+
+    /// Whether a Backup is one of those that its limit counts: scheduled, for this very policy, and good. Failed ones
+    /// never push a good one out.
+    fn counts(&self, backup: &SlimBackup) -> bool {
+        backup.is_good()
+            && backup
+                .labels()
+                .get(LABEL_AUTOBACKUP)
+                .is_some_and(|value| value == "true")
+            && backup.policy_uid().is_none_or(|uid| uid == self.uid)
     }
 }
 
-/// All Backups of one policy name in one namespace.
+/// All Backups that name one policy of one namespace.
 #[derive(Clone, Debug, Default)]
 pub struct Group {
     /// The Backups.
@@ -64,120 +75,173 @@ pub struct Group {
     pub limits: Option<Limits>,
 }
 
-type Keep = fn(&SlimBackup, &Group) -> bool;
+/// What a Backup is one of: its type and what was backed up. Namespace and policy are those of the group.
+type Series<'a> = (BackupType, Option<&'a str>);
 
-/// Why a Backup stays, whatever its age: the first that holds decides.
-const KEEP: &[Keep] = &[
-    is_at_work,
+/// One Backup and what the rules ask about it.
+struct Case<'a> {
+    backup: &'a SlimBackup,
+    /// The newest good one of its series.
+    newest: Option<&'a Arc<SlimBackup>>,
+    surplus: bool,
+    needed: &'a dyn Fn(&SlimBackup) -> bool,
+    now: Timestamp,
+}
+
+type Check = fn(&Case<'_>) -> bool;
+
+/// Why a Backup goes: the first that holds is the reason.
+const RETIRE: &[(Reason, Check)] = &[(Reason::Expired, is_expired), (Reason::Surplus, is_surplus)];
+
+/// Why it stays nevertheless: one is enough.
+const KEEP: &[Check] = &[
     is_going_already,
+    is_at_work,
     is_protected,
     is_newest_good_of_its_series,
-    is_parent_of_one_that_stays,
+    is_needed_by_one_that_stays,
 ];
 
-fn is_at_work(backup: &SlimBackup, _: &Group) -> bool {
-    !matches!(backup.status.phase, Some(BackupPhase::Completed | BackupPhase::Failed))
+fn is_expired(case: &Case<'_>) -> bool {
+    has_expired(case.backup, case.now)
 }
 
-fn is_going_already(backup: &SlimBackup, _: &Group) -> bool {
-    backup.metadata.deletion_timestamp.is_some()
+/// `RetainUntilExpired` says what it says: a limit does not end it.
+fn is_surplus(case: &Case<'_>) -> bool {
+    case.surplus && !protection_is(case.backup, "RetainUntilExpired")
 }
 
-fn is_protected(backup: &SlimBackup, _: &Group) -> bool {
-    backup
-        .labels()
-        .get(LABEL_BACKUP_PROTECTION)
-        .is_some_and(|value| value.eq_ignore_ascii_case("retain"))
+fn is_going_already(case: &Case<'_>) -> bool {
+    case.backup.is_going()
 }
 
-fn is_newest_good_of_its_series(backup: &SlimBackup, group: &Group) -> bool {
-    if !backup.is_good() {
-        return false;
-    }
-    let key = series(backup);
-    let newest = group
-        .backups
-        .iter()
-        .filter(|other| other.is_good() && series(other) == key)
-        .max_by_key(|other| order(other));
-    newest.is_some_and(|newest| newest.metadata.uid == backup.metadata.uid)
-}
-
-/// An increment that stays needs every Backup below it.
-fn is_parent_of_one_that_stays(backup: &SlimBackup, group: &Group) -> bool {
-    let name = backup.name_any();
-    group
-        .backups
-        .iter()
-        .any(|child| child.parent() == Some(&name) && child.metadata.deletion_timestamp.is_none())
-}
-
-/// What a Backup is one of: type and source. Namespace and policy are those of the group.
-fn series(backup: &SlimBackup) -> (BackupType, Option<String>) {
-    let labels = backup.labels();
-    let source = labels.get(LABEL_CLUSTER_UID).or_else(|| labels.get(LABEL_INSTANCE));
-    (
-        backup.spec.backup_type,
-        source.filter(|source| !source.is_empty()).cloned(),
+fn is_at_work(case: &Case<'_>) -> bool {
+    !matches!(
+        case.backup.status.phase,
+        Some(BackupPhase::Completed | BackupPhase::Failed)
     )
 }
 
-fn order(backup: &SlimBackup) -> (Option<Timestamp>, String) {
-    (backup.time(), backup.name_any())
+fn is_protected(case: &Case<'_>) -> bool {
+    protection_is(case.backup, "Retain")
 }
 
-/// The Backups of a group that shall go now. Derived anew each time; deleting some of them changes nothing for the rest.
-pub fn retire(group: &Group, now: Timestamp) -> Vec<Doomed> {
-    let stays = |backup: &SlimBackup| KEEP.iter().any(|keep| keep(backup, group));
-    let surplus = surplus(group);
-    let mut doomed = Vec::new();
-    for backup in &group.backups {
-        let expired = backup.status.expiration.as_ref().is_some_and(|time| time.0 <= now);
-        let too_many = surplus.iter().any(|other| other.metadata.uid == backup.metadata.uid);
-        if (expired || too_many) && !stays(backup) {
-            let reason = if expired { Reason::Expired } else { Reason::Surplus };
-            doomed.push(Doomed {
-                backup: Arc::clone(backup),
-                reason,
-            });
+fn is_newest_good_of_its_series(case: &Case<'_>) -> bool {
+    case.newest
+        .is_some_and(|newest| newest.metadata.uid == case.backup.metadata.uid)
+}
+
+/// An increment that stays needs every Backup below it.
+fn is_needed_by_one_that_stays(case: &Case<'_>) -> bool {
+    (case.needed)(case.backup)
+}
+
+fn has_expired(backup: &SlimBackup, now: Timestamp) -> bool {
+    backup.status.expiration.is_some_and(|time| time <= now)
+}
+
+fn protection_is(backup: &SlimBackup, word: &str) -> bool {
+    backup
+        .labels()
+        .get(LABEL_BACKUP_PROTECTION)
+        .is_some_and(|value| value.eq_ignore_ascii_case(word))
+}
+
+/// The Backups of a group that shall go now; `needed` tells whether an increment that stays builds on a Backup.
+///
+/// Derived anew each time: whatever part of it is carried out, the next answer is right for what is left. Each Backup
+/// is looked at a fixed number of times, however many there are.
+pub fn retire(group: &Group, needed: &dyn Fn(&SlimBackup) -> bool, now: Timestamp) -> Vec<Doomed> {
+    let newest = newest_good(group);
+    let surplus = surplus(group, &newest, now);
+    let doomed = group.backups.iter().filter_map(|backup| {
+        let case = Case {
+            backup,
+            newest: newest.get(&series(backup)).copied(),
+            surplus: surplus.contains(backup.metadata.uid.as_deref().unwrap_or_default()),
+            needed,
+            now,
+        };
+        let (reason, _) = RETIRE.iter().find(|(_, holds)| holds(&case))?;
+        let stays = KEEP.iter().any(|holds| holds(&case));
+        (!stays).then(|| Doomed {
+            backup: Arc::clone(backup),
+            reason: *reason,
+            witness: case.newest.filter(|_| backup.is_good()).cloned(),
+        })
+    });
+    doomed.collect()
+}
+
+/// When the next Backup of a group expires that may go then; what is protected or at work comes back by a change.
+pub fn next_expiration(group: &Group, now: Timestamp) -> Option<Timestamp> {
+    let staying = group.backups.iter().filter(|backup| !backup.is_going());
+    staying
+        .filter_map(|backup| backup.status.expiration)
+        .filter(|time| *time > now)
+        .min()
+}
+
+fn newest_good(group: &Group) -> HashMap<Series<'_>, &Arc<SlimBackup>> {
+    let mut newest: HashMap<Series<'_>, &Arc<SlimBackup>> = HashMap::new();
+    for backup in group.backups.iter().filter(|backup| backup.is_good()) {
+        let known = newest.entry(series(backup)).or_insert(backup);
+        if order(backup) > order(known) {
+            *known = backup;
         }
     }
-    doomed
+    newest
 }
 
-/// The oldest scheduled, completed Backups above the limit, by type. Failed ones never push a good one out.
-fn surplus(group: &Group) -> Vec<Arc<SlimBackup>> {
-    let Some(limits) = &group.limits else { return Vec::new() };
-    let mut found = Vec::new();
-    for (kind, limit) in limits.limits.iter().filter(|(_, limit)| **limit > 0) {
-        let counts = |backup: &&Arc<SlimBackup>| {
-            backup.spec.backup_type == *kind
-                && backup.is_good()
-                && backup
-                    .labels()
-                    .get(LABEL_AUTOBACKUP)
-                    .is_some_and(|value| value == "true")
-                && backup
-                    .annotations()
-                    .get(ANNOTATION_POLICY_UID)
-                    .is_none_or(|uid| *uid == limits.uid)
+/// Uids of the oldest scheduled, completed Backups above the limit, by type.
+///
+/// What expires is not counted, unless a rule keeps it for good: it must not push out one whose time is not over, and
+/// in whatever order the doomed go, the same ones stay.
+fn surplus<'a>(
+    group: &'a Group,
+    newest: &HashMap<Series<'a>, &'a Arc<SlimBackup>>,
+    now: Timestamp,
+) -> HashSet<&'a str> {
+    let Some(limits) = &group.limits else {
+        return HashSet::new();
+    };
+    let counts = |backup: &SlimBackup| {
+        let is_newest = || {
+            newest
+                .get(&series(backup))
+                .is_some_and(|newest| newest.metadata.uid == backup.metadata.uid)
         };
-        let mut scheduled: Vec<&Arc<SlimBackup>> = group.backups.iter().filter(counts).collect();
-        scheduled.sort_by_key(|backup| order(backup));
-        let over = scheduled.len().saturating_sub(*limit);
-        found.extend(scheduled.into_iter().take(over).cloned());
+        limits.counts(backup) && (!has_expired(backup, now) || protection_is(backup, "Retain") || is_newest())
+    };
+    let mut scheduled: BTreeMap<BackupType, Vec<&Arc<SlimBackup>>> = BTreeMap::new();
+    for backup in group.backups.iter().filter(|backup| counts(backup)) {
+        scheduled.entry(backup.spec.backup_type).or_default().push(backup);
+    }
+    let mut found = HashSet::new();
+    for (kind, mut backups) in scheduled {
+        let Some(limit) = limits.limits.get(&kind) else {
+            continue;
+        };
+        let over = backups.len().saturating_sub(*limit);
+        if over > 0 {
+            backups.sort_by(|one, other| order(one).cmp(&order(other)));
+            found.extend(
+                backups
+                    .iter()
+                    .take(over)
+                    .filter_map(|backup| backup.metadata.uid.as_deref()),
+            );
+        }
     }
     found
 }
 
-/// When the next Backup of a group expires.
-pub fn next_expiration(group: &Group, now: Timestamp) -> Option<Timestamp> {
-    let times = group
-        .backups
-        .iter()
-        .filter(|backup| backup.metadata.deletion_timestamp.is_none());
-    times
-        .filter_map(|backup| Some(backup.status.expiration.as_ref()?.0))
-        .filter(|time| *time > now)
-        .min()
+fn series(backup: &SlimBackup) -> Series<'_> {
+    #[cfg(test)]
+    super::tests::LOOKS.with(|looks| looks.set(looks.get() + 1));
+    (backup.spec.backup_type, backup.source())
+}
+
+fn order(backup: &SlimBackup) -> (Option<Timestamp>, Option<&str>) {
+    (backup.time(), backup.metadata.name.as_deref())
 }

@@ -1,0 +1,270 @@
+//! The purge of one volume, step by step.
+//!
+//! Backups whose files wait to be removed go in batches, one Job at work at a time. A batch that fails is halved until
+//! the Backup that keeps the others from going stands alone: it is told why and tried again after a while, and the
+//! others go on meanwhile.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use holdfast_api::condition::Reason;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use kube::ResourceExt as _;
+
+use super::{BATCH_MAX, Batch, Entry, Outcome, SlimBackup, outcome};
+use crate::pod::{Trouble, finished_at};
+
+/// How often a Job at work is looked at when nothing changes.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+/// How soon a Job that is being deleted is looked for again.
+const GOING: SignedDuration = SignedDuration::from_secs(2);
+/// The longest wait before a failed purge is tried again, as a multiple of the first.
+const PATIENCE: u32 = 12;
+
+/// A purge Job of this volume.
+#[derive(Clone, Debug)]
+pub struct Purge {
+    /// The Job.
+    pub job: Arc<Job>,
+    /// What it removes.
+    pub batch: Batch,
+    /// Its pods.
+    pub pods: Vec<Arc<Pod>>,
+}
+
+/// Everything that a step rests on.
+#[derive(Clone, Debug)]
+pub struct Volume {
+    /// Namespace of the claim.
+    pub namespace: String,
+    /// The claim.
+    pub claim: String,
+    /// The Jobs of ours on it.
+    pub purges: Vec<Purge>,
+    /// The Backups in it that are deleted and wait for their files to go.
+    pub waiting: Vec<Arc<SlimBackup>>,
+    /// How long after a failure the first new try begins.
+    pub retry: SignedDuration,
+}
+
+/// What failed before. Losing it costs time, nothing else.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// By uid: with how many a Backup may share a Job, after it was in a batch that failed.
+    limits: HashMap<String, usize>,
+    /// By uid: how often it failed alone.
+    failures: HashMap<String, u32>,
+}
+
+impl History {
+    /// Notes a batch that failed.
+    pub fn failed(&mut self, batch: &Batch) {
+        match batch.entries.as_slice() {
+            [alone] => *self.failures.entry(alone.uid.clone()).or_default() += 1,
+            several => {
+                let half = (several.len() / 2).max(1);
+                self.limits
+                    .extend(several.iter().map(|entry| (entry.uid.clone(), half)));
+            }
+        }
+    }
+
+    /// Forgets a Backup that is gone.
+    pub fn forget(&mut self, uid: &str) {
+        self.limits.remove(uid);
+        self.failures.remove(uid);
+    }
+
+    fn wait(&self, uid: &str, first: SignedDuration) -> SignedDuration {
+        let failed = self.failures.get(uid).copied().unwrap_or_default();
+        first.saturating_mul(i32::try_from(2_u32.saturating_pow(failed).min(PATIENCE)).unwrap_or(1))
+    }
+}
+
+/// Why a Job is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// It removed everything, so many bytes if the agent told.
+    Purged(Option<u64>),
+    /// It failed and is followed by smaller ones.
+    Split,
+    /// It failed a while ago and is tried again.
+    Retry,
+    /// Nothing that it should remove waits any more.
+    Needless,
+}
+
+/// The next step: at most one write.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Create the Job for this batch.
+    Create(Batch),
+    /// Let this Backup go: its files are gone.
+    Release(Arc<SlimBackup>),
+    /// Say on this Backup why its files are still there.
+    Tell {
+        /// The Backup.
+        backup: Arc<SlimBackup>,
+        /// Name of the Job.
+        job: String,
+        /// The reason.
+        reason: Reason,
+        /// The same in words.
+        why: String,
+    },
+    /// Say on this Backup that its trouble has passed.
+    Untell(Arc<SlimBackup>),
+    /// Delete this very Job.
+    Remove {
+        /// The Job.
+        job: Arc<Job>,
+        /// What it was made for.
+        batch: Batch,
+        /// Why it goes.
+        over: Over,
+    },
+    /// Nothing now; look again after this time, if one is given, or when something changes.
+    Rest(Option<SignedDuration>),
+}
+
+/// Decides the next step. Each step changes what is observed, so that steps come to an end.
+pub fn decide(volume: &Volume, history: &History, now: Timestamp) -> Step {
+    let mut rest: Option<SignedDuration> = None;
+    let mut at_work = false;
+    for purge in &volume.purges {
+        let seen = if purge.job.metadata.deletion_timestamp.is_some() {
+            Seen::Wait(GOING)
+        } else {
+            look(volume, purge, history, now)
+        };
+        let wait = match seen {
+            Seen::Do(step) => return step,
+            Seen::Work => {
+                at_work = true;
+                LOOK_AGAIN
+            }
+            Seen::Wait(wait) => wait,
+        };
+        rest = Some(rest.map_or(wait, |known| known.min(wait)));
+    }
+    let batch = if at_work { None } else { next(volume, history) };
+    batch.map_or(Step::Rest(rest), Step::Create)
+}
+
+enum Seen {
+    Do(Step),
+    /// It is at work.
+    Work,
+    /// It has failed, or is going, and stays for this long.
+    Wait(SignedDuration),
+}
+
+fn look(volume: &Volume, purge: &Purge, history: &History, now: Timestamp) -> Seen {
+    let uids: HashSet<&str> = purge.batch.entries.iter().map(|entry| entry.uid.as_str()).collect();
+    let present = volume
+        .waiting
+        .iter()
+        .filter(|backup| uids.contains(uid(backup)))
+        .collect::<Vec<_>>();
+    let outcome = outcome(&purge.job, &purge.batch, &purge.pods, now);
+    let Some(first) = present.first() else {
+        let over = match outcome {
+            Outcome::Purged(bytes) => Over::Purged(bytes),
+            Outcome::Working(_) | Outcome::Failed(..) => Over::Needless,
+        };
+        return remove(purge, over);
+    };
+    match outcome {
+        Outcome::Purged(_) => Seen::Do(Step::Release(Arc::clone(first))),
+        Outcome::Working(trouble) => working(purge, &present, trouble),
+        Outcome::Failed(..) if purge.batch.entries.len() > 1 => remove(purge, Over::Split),
+        Outcome::Failed(reason, why) => failed(volume, purge, first, (reason, why), history, now),
+    }
+}
+
+fn working(purge: &Purge, present: &[&Arc<SlimBackup>], trouble: Option<Trouble>) -> Seen {
+    // Who was told that a purge failed is told no less by the next one, until that succeeds.
+    let told = |backup: &SlimBackup| backup.status.stalled.clone();
+    let final_word = Some(Reason::PurgeFailed.as_str());
+    let mut open = present
+        .iter()
+        .filter(|backup| backup.status.stalled.as_deref() != final_word);
+    let step = match trouble {
+        Some(trouble) => open
+            .find(|backup| told(backup).as_deref() != Some(trouble.reason.as_str()))
+            .map(|backup| tell(purge, backup, trouble.reason, trouble.message)),
+        None => open
+            .find(|backup| told(backup).is_some())
+            .map(|backup| Step::Untell(Arc::clone(backup))),
+    };
+    step.map_or(Seen::Work, Seen::Do)
+}
+
+/// One Backup alone could not be removed.
+fn failed(
+    volume: &Volume,
+    purge: &Purge,
+    backup: &Arc<SlimBackup>,
+    (reason, why): (Reason, String),
+    history: &History,
+    now: Timestamp,
+) -> Seen {
+    let stalled = backup.status.stalled.as_deref();
+    // The directory is another's, and this Backup was never sealed: nothing in it can be its own.
+    if reason == Reason::PathOccupied && !backup.status.sealed {
+        return Seen::Do(if stalled == Some(Reason::DataLeftBehind.as_str()) {
+            Step::Release(Arc::clone(backup))
+        } else {
+            tell(purge, backup, Reason::DataLeftBehind, why)
+        });
+    }
+    if stalled != Some(Reason::PurgeFailed.as_str()) {
+        return Seen::Do(tell(purge, backup, Reason::PurgeFailed, why));
+    }
+    let since = finished_at(&purge.job).unwrap_or(now);
+    let left = history.wait(uid(backup), volume.retry) - now.duration_since(since);
+    if left <= SignedDuration::ZERO {
+        return remove(purge, Over::Retry);
+    }
+    Seen::Wait(left)
+}
+
+fn tell(purge: &Purge, backup: &Arc<SlimBackup>, reason: Reason, why: String) -> Step {
+    Step::Tell {
+        backup: Arc::clone(backup),
+        job: purge.job.name_any(),
+        reason,
+        why,
+    }
+}
+
+fn remove(purge: &Purge, over: Over) -> Seen {
+    Seen::Do(Step::Remove {
+        job: Arc::clone(&purge.job),
+        batch: purge.batch.clone(),
+        over,
+    })
+}
+
+/// The Backups to remove next: what is left of a batch that failed before, then as many others as one Job takes.
+fn next(volume: &Volume, history: &History) -> Option<Batch> {
+    let in_jobs = volume.purges.iter().flat_map(|purge| &purge.batch.entries);
+    let busy: HashSet<&str> = in_jobs.map(|entry| entry.uid.as_str()).collect();
+    let free = volume
+        .waiting
+        .iter()
+        .filter(|backup| !busy.contains(uid(backup)))
+        .collect::<Vec<_>>();
+    let limit = |backup: &SlimBackup| history.limits.get(uid(backup)).copied();
+    let most = free.iter().filter_map(|backup| limit(backup)).max();
+    let chosen = free.iter().filter(|backup| limit(backup) == most);
+    let entries: Vec<Entry> = chosen.filter_map(|backup| Entry::of(backup)).collect();
+    (!entries.is_empty()).then(|| Batch::fill(&volume.namespace, &volume.claim, entries, most.unwrap_or(BATCH_MAX)))
+}
+
+fn uid(backup: &SlimBackup) -> &str {
+    backup.metadata.uid.as_deref().unwrap_or_default()
+}

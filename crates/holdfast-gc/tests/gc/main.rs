@@ -1,0 +1,11 @@
+//! gc against a real API server. There are no nodes and no controllers: the tests play the Job controller, kubelet and
+//! the agent by writing the status that these would write.
+
+#![allow(clippy::expect_used, reason = "a test that does not find what it needs has failed")]
+
+mod alone;
+mod deletion;
+mod purging;
+mod retention;
+mod service;
+mod world;

@@ -1,0 +1,371 @@
+//! A namespace with a policy and a repository's claim.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use holdfast_api::{
+    Backup, BackupPhase, BackupPolicy,
+    agent::{AgentResult, Outcome},
+    condition::Reason,
+    names::{ANNOTATION_POLICY_UID, ANNOTATION_REPOSITORY, FINALIZER, LABEL_AUTOBACKUP, LABEL_ROLE, ROLE_PURGE},
+};
+use holdfast_core::gc::Batch;
+use holdfast_runtime::clock;
+use holdfast_testkit::{ApiServer, eventually, sample};
+use jiff::SignedDuration;
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{PersistentVolumeClaim, Pod},
+    events::v1::Event,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::service::shared;
+
+/// Longer than anything takes here, also on a busy machine.
+pub(crate) const SOON: Duration = Duration::from_mins(1);
+pub(crate) const CLAIM: &str = "pvc-r";
+
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    policy: String,
+    /// Uids of purge Jobs that were waited for already.
+    seen: Arc<Mutex<HashSet<String>>>,
+}
+
+impl World {
+    /// A namespace on the shared server with everything that a Backup had.
+    pub(crate) async fn new(prefix: &str) -> Self {
+        Self::on(shared().await.0, prefix).await
+    }
+
+    /// The same on a server of one's own.
+    pub(crate) async fn on(server: &ApiServer, prefix: &str) -> Self {
+        let client = server.client().await.expect("a client");
+        let namespace = server.namespace(prefix).await.expect("a namespace");
+        let mut world = Self {
+            client,
+            namespace,
+            policy: String::new(),
+            seen: Arc::default(),
+        };
+        let policy = world.create(&sample::policy(&world.namespace, "p", "t", "r")).await;
+        world.policy = policy.uid().expect("a uid");
+        let claim: PersistentVolumeClaim = sample::object(json!({
+            "metadata": {"name": CLAIM, "namespace": world.namespace, "annotations": {ANNOTATION_REPOSITORY: "repository-1"}},
+            "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}, "volumeName": "pv-1"},
+        }));
+        world.create(&claim).await;
+        world
+    }
+
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub(crate) async fn create<K>(&self, object: &K) -> K
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + Serialize
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        self.api()
+            .create(&PostParams::default(), object)
+            .await
+            .expect("created")
+    }
+
+    /// A Backup that a schedule made and that ended in this phase, this many seconds ago; `change` is merged into it.
+    pub(crate) async fn backup(&self, name: &str, phase: &str, ago: i64, change: Value) -> Backup {
+        let mut backup = serde_json::to_value(sample::backup(&self.namespace, name, "p")).expect("a value");
+        json_merge(
+            &mut backup["metadata"],
+            &json!({
+                "finalizers": [FINALIZER],
+                "labels": {LABEL_AUTOBACKUP: "true", "app.kubernetes.io/instance": sample::INSTANCE},
+                "annotations": {ANNOTATION_POLICY_UID: self.policy},
+            }),
+        );
+        json_merge(&mut backup, &change);
+        backup.as_object_mut().expect("an object").remove("status");
+        self.create(&sample::object::<Backup>(backup)).await;
+        let ended = (clock::now() - SignedDuration::from_secs(ago)).to_string();
+        let mut status = json!({
+            "phase": phase, "startTimestamp": ended, "completionTimestamp": ended,
+            "persistentVolumeClaimName": CLAIM,
+            "manifests": {"backupTool": {"filePath": self.path(name), "volumeName": "pv-1"}},
+        });
+        json_merge(&mut status, change.get("status").unwrap_or(&json!({})));
+        let patch = Patch::Merge(json!({"status": status}));
+        let patched = self
+            .api::<Backup>()
+            .patch_status(name, &PatchParams::default(), &patch)
+            .await;
+        patched.expect("a status")
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        format!("/{}/{name}", self.namespace)
+    }
+
+    pub(crate) async fn patch<K>(&self, name: &str, change: Value)
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let api: Api<K> = self.api();
+        api.patch(name, &PatchParams::default(), &Patch::Merge(change))
+            .await
+            .expect("patched");
+    }
+
+    /// Changes the policy's limit.
+    pub(crate) async fn limit(&self, limit: i32) {
+        self.patch::<BackupPolicy>("p", json!({"spec": {"datafile": {"backupsHistoryLimit": limit}}}))
+            .await;
+    }
+
+    pub(crate) async fn delete<K>(&self, name: &str)
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let at_once = DeleteParams {
+            grace_period_seconds: Some(0),
+            ..DeleteParams::background()
+        };
+        self.api::<K>().delete(name, &at_once).await.expect("deleted");
+    }
+
+    /// Removes the claim, whatever protects it.
+    pub(crate) async fn drop_claim(&self) {
+        self.delete::<PersistentVolumeClaim>(CLAIM).await;
+        let api = self.api::<PersistentVolumeClaim>();
+        if api.get_opt(CLAIM).await.expect("an answer").is_some() {
+            // No controller of this server takes the protection off.
+            self.patch::<PersistentVolumeClaim>(CLAIM, json!({"metadata": {"finalizers": null}}))
+                .await;
+        }
+    }
+
+    /// Waits until a Backup is as asked.
+    pub(crate) async fn backup_that(&self, name: &str, what: &str, is: impl Fn(&Backup) -> bool) -> Backup {
+        let api: Api<Backup> = self.api();
+        eventually(SOON, &format!("backup {name} {what}"), || async {
+            api.get_opt(name).await.ok()?.filter(|backup| is(backup))
+        })
+        .await
+    }
+
+    pub(crate) async fn reaches(&self, name: &str, phase: BackupPhase) -> Backup {
+        let is = |backup: &Backup| backup.status.as_ref().and_then(|status| status.phase) == Some(phase);
+        self.backup_that(name, phase.as_str(), is).await
+    }
+
+    /// Waits until a Backup is stalled for this reason.
+    pub(crate) async fn stalls(&self, name: &str, reason: Reason) -> Backup {
+        self.backup_that(name, reason.as_str(), |backup| {
+            let conditions = backup.status.iter().flat_map(|status| &status.conditions);
+            let mut stalled = conditions.filter(|one| one.type_ == "Stalled" && one.status == "True");
+            stalled.any(|one| one.reason == reason.as_str())
+        })
+        .await
+    }
+
+    pub(crate) async fn gone(&self, name: &str) {
+        let api: Api<Backup> = self.api();
+        eventually(SOON, &format!("backup {name} gone"), || async {
+            api.get_opt(name).await.ok()?.is_none().then_some(())
+        })
+        .await;
+    }
+
+    /// Names of the Backups that are not on their way out.
+    pub(crate) async fn staying(&self) -> Vec<String> {
+        let all = self
+            .api::<Backup>()
+            .list(&ListParams::default())
+            .await
+            .expect("backups");
+        let staying = all
+            .items
+            .iter()
+            .filter(|backup| backup.metadata.deletion_timestamp.is_none());
+        staying.map(ResourceExt::name_any).collect()
+    }
+
+    /// Waits until these Backups are left, besides those on their way out.
+    pub(crate) async fn left(&self, names: &[&str]) {
+        eventually(SOON, &format!("{names:?} left"), || async {
+            (self.staying().await == names).then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) async fn purges(&self) -> Vec<Job> {
+        let selector = ListParams::default().labels(&format!("{LABEL_ROLE}={ROLE_PURGE}"));
+        self.api().list(&selector).await.expect("jobs").items
+    }
+
+    /// Waits for a purge Job that was not waited for before and has not ended.
+    pub(crate) async fn purge(&self) -> (Job, Batch) {
+        eventually(SOON, "a purge job", || async {
+            for job in self.purges().await.into_iter().filter(|job| !has_ended(job)) {
+                if self.seen.lock().expect("no panic").insert(job.uid().expect("a uid")) {
+                    let batch = Batch::of(&job).expect("a batch");
+                    return Some((job, batch));
+                }
+            }
+            None
+        })
+        .await
+    }
+
+    /// Waits until no purge Job is left.
+    pub(crate) async fn no_purges(&self) {
+        eventually(SOON, "no purge jobs", || async {
+            self.purges().await.is_empty().then_some(())
+        })
+        .await;
+    }
+
+    /// Plays the Job controller: a pod by the Job's template.
+    pub(crate) async fn pod_of(&self, job: &Job) -> Pod {
+        let template = job.spec.as_ref().expect("a spec").template.clone();
+        let mut metadata = template.metadata.expect("labels");
+        metadata.generate_name = Some(format!("{}-", job.name_any()));
+        let pod = Pod {
+            metadata,
+            spec: template.spec,
+            status: None,
+        };
+        self.create(&pod).await
+    }
+
+    /// Plays kubelet.
+    pub(crate) async fn set_pod_status(&self, pod: &Pod, status: &Value) {
+        let patch = Patch::Merge(json!({"status": status}));
+        let patched = self
+            .api::<Pod>()
+            .patch_status(&pod.name_any(), &PatchParams::default(), &patch)
+            .await;
+        patched.expect("a status");
+    }
+
+    /// Plays agent, kubelet and Job controller: the Job ended with this result, `ago` before now.
+    pub(crate) async fn end(&self, job: &Job, result: &AgentResult, ago: SignedDuration) {
+        let pod = self.pod_of(job).await;
+        let good = result.outcome == Outcome::Purged;
+        let message = result.encode().expect("a short result");
+        let state = json!({"terminated": {"exitCode": i32::from(!good), "message": message}});
+        let container =
+            json!({"name": "purge", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state});
+        let phase = if good { "Succeeded" } else { "Failed" };
+        self.set_pod_status(&pod, &json!({"phase": phase, "containerStatuses": [container]}))
+            .await;
+        let time = (clock::now() - ago).to_string();
+        let condition = |kind: &str| {
+            json!({"type": kind, "status": "True", "reason": "Test", "message": "played",
+                "lastTransitionTime": time, "lastProbeTime": time})
+        };
+        let status = if good {
+            json!({"startTime": time, "completionTime": time, "succeeded": 1,
+                "conditions": [condition("SuccessCriteriaMet"), condition("Complete")]})
+        } else {
+            json!({"startTime": time, "failed": 1, "conditions": [condition("FailureTarget"), condition("Failed")]})
+        };
+        let patch = Patch::Merge(json!({"status": status}));
+        let patched = self
+            .api::<Job>()
+            .patch_status(&job.name_any(), &PatchParams::default(), &patch)
+            .await;
+        patched.expect("a status");
+    }
+
+    /// The Job removed everything.
+    pub(crate) async fn succeed(&self, job: &Job, batch: &Batch) {
+        let result = AgentResult {
+            purged: u32::try_from(batch.entries.len()).ok(),
+            bytes: Some(7),
+            ..AgentResult::new(Outcome::Purged)
+        };
+        self.end(job, &result, SignedDuration::ZERO).await;
+    }
+
+    /// Reasons of the events about a Backup; a `!` marks warnings.
+    pub(crate) async fn events(&self, backup: &Backup) -> Vec<String> {
+        let events = self
+            .api::<Event>()
+            .list(&ListParams::default())
+            .await
+            .expect("events")
+            .items;
+        let uid = backup.uid();
+        let about = events
+            .into_iter()
+            .filter(|event| event.regarding.as_ref().and_then(|on| on.uid.clone()) == uid);
+        let word = |event: Event| {
+            let mark = if event.type_.as_deref() == Some("Warning") {
+                "!"
+            } else {
+                ""
+            };
+            format!("{}{mark}", event.reason.unwrap_or_default())
+        };
+        about.map(word).collect()
+    }
+
+    /// Waits for an event about a Backup.
+    pub(crate) async fn tells(&self, backup: &Backup, reason: &str) {
+        eventually(SOON, &format!("event {reason}"), || async {
+            self.events(backup)
+                .await
+                .iter()
+                .any(|found| found == reason)
+                .then_some(())
+        })
+        .await;
+    }
+}
+
+pub(crate) fn has_ended(job: &Job) -> bool {
+    job.status
+        .as_ref()
+        .is_some_and(|status| status.conditions.iter().flatten().count() > 0)
+}
+
+pub(crate) fn names(batch: &Batch) -> Vec<&str> {
+    let mut names: Vec<&str> = batch.entries.iter().map(|entry| entry.name.as_str()).collect();
+    names.sort_unstable();
+    names
+}
+
+fn json_merge(into: &mut Value, change: &Value) {
+    match (into, change) {
+        (Value::Object(into), Value::Object(change)) => {
+            for (key, value) in change {
+                json_merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, change) => *into = change.clone(),
+    }
+}
