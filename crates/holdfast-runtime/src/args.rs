@@ -1,6 +1,6 @@
 //! What every service can be told, by flag or by environment.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 
@@ -22,16 +22,8 @@ pub struct CommonArgs {
     /// NATS user; empty means the name of the service.
     #[arg(long, env = "HOLDFAST_NATS_USER", default_value = "")]
     pub nats_user: String,
-    /// Password of the NATS user; prefer the file.
-    #[arg(
-        long,
-        env = "HOLDFAST_NATS_PASSWORD",
-        hide_env_values = true,
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub nats_password: Secret,
-    /// File that holds the password of the NATS user; read again at each connection.
+    /// File that holds the password of the NATS user; read again at each connection. The password itself is never an
+    /// argument: command lines are not secret.
     #[arg(long, env = "HOLDFAST_NATS_PASSWORD_FILE")]
     pub nats_password_file: Option<PathBuf>,
     /// What is logged: a level, or directives such as `info,holdfast_executor=debug`.
@@ -62,35 +54,4 @@ pub enum LogFormat {
     Json,
     /// For people.
     Text,
-}
-
-/// A value that no log, error or debug output shows.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The value itself, for the one call that needs it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(value: String) -> Self {
-        Self(value)
-    }
-}
-
-impl FromStr for Secret {
-    type Err = std::convert::Infallible;
-
-    fn from_str(value: &str) -> Result<Self, Self::Err> {
-        Ok(Self(value.to_owned()))
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }

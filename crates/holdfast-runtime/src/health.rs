@@ -173,3 +173,27 @@ async fn metrics(State(health): State<Health>) -> (StatusCode, String) {
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_event_loop_that_stands_still_is_not_alive() {
+        let health = Health::new(Registry::new(), CancellationToken::new());
+        assert_eq!(livez(State(health.clone())).await.0, StatusCode::OK);
+        let mut inner = Arc::into_inner(health.inner).unwrap();
+        inner.started = inner.started.checked_sub(HUNG).unwrap();
+        let health = Health { inner: Arc::new(inner) };
+        let (status, body) = livez(State(health.clone())).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(body.contains("30 s"), "{body}");
+        // One beat later it is.
+        let beating = tokio::spawn(health.clone().beat());
+        while health.still_for() >= HUNG {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(livez(State(health)).await.0, StatusCode::OK);
+        beating.abort();
+    }
+}

@@ -13,6 +13,9 @@ use crate::{CommonArgs, args::LogFormat};
 /// How long the last traces may take to leave.
 const FLUSH: Duration = Duration::from_secs(3);
 
+/// Libraries that report what the services report themselves; directives of the user come later and win.
+const QUIET: &str = "async_nats=off,kube_client::client::builder=off";
+
 /// Keeps what must be flushed when the service ends.
 #[derive(Clone, Debug, Default)]
 pub struct Telemetry {
@@ -22,7 +25,8 @@ pub struct Telemetry {
 impl Telemetry {
     /// Sets up logs and traces of the process. In a process that has them already, as tests do, the first stay.
     pub fn init(service: &'static str, args: &CommonArgs) -> anyhow::Result<Self> {
-        let filter = EnvFilter::try_new(&args.log).with_context(|| format!("log directives {:?}", args.log))?;
+        let filter = EnvFilter::try_new(format!("{QUIET},{}", args.log))
+            .with_context(|| format!("log directives {:?}", args.log))?;
         let lines = match args.log_format {
             LogFormat::Json => tracing_subscriber::fmt::layer()
                 .json()

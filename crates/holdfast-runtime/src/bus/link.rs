@@ -1,13 +1,20 @@
 //! The connection to NATS.
 
-use std::time::Duration;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::{Auth, AuthError, ConnectOptions, Event, jetstream};
 use prometheus::Gauge;
 use tokio::sync::watch;
 
 use super::{ANSWER, inbox};
-use crate::{CommonArgs, args::Secret};
+use crate::CommonArgs;
 
 /// A connection that comes back by itself.
 #[derive(Clone, Debug)]
@@ -83,16 +90,13 @@ fn options(
     } else {
         args.nats_user.clone()
     };
-    let (password, file) = (args.nats_password.clone(), args.nats_password_file.clone());
-    let (name, connections) = (
-        format!("holdfast-{service}/{}", args.pod_name),
-        std::sync::atomic::AtomicU64::new(0),
-    );
-    let shared = std::sync::Arc::new((up, connected, connections));
+    let file = args.nats_password_file.clone();
+    let (name, connections) = (format!("holdfast-{service}/{}", args.pod_name), AtomicU64::new(0));
+    let shared = Arc::new((up, connected, connections));
     move || {
-        let (user, password, file) = (user.clone(), password.clone(), file.clone());
+        let (user, file) = (user.clone(), file.clone());
         let shared = shared.clone();
-        ConnectOptions::with_auth_callback(move |_| login(user.clone(), password.clone(), file.clone()))
+        ConnectOptions::with_auth_callback(move |_| login(user.clone(), file.clone()))
             .name(&name)
             .custom_inbox_prefix(inbox(service))
             .connection_timeout(ANSWER)
@@ -112,32 +116,27 @@ fn options(
     }
 }
 
-async fn login(user: String, password: Secret, file: Option<std::path::PathBuf>) -> Result<Auth, AuthError> {
-    let password = match file {
-        // Read at each connection: a password that was changed is found without a restart.
-        Some(file) => tokio::fs::read_to_string(&file)
-            .await
-            .map_err(AuthError::new)?
-            .trim_end()
-            .to_owned(),
-        None => password.reveal().to_owned(),
-    };
+async fn login(user: String, file: Option<PathBuf>) -> Result<Auth, AuthError> {
     let mut auth = Auth::new();
-    auth.username = Some(user);
-    auth.password = Some(password);
+    if let Some(file) = file {
+        // Read at each connection: a password that was changed is found without a restart.
+        let password = tokio::fs::read_to_string(&file).await.map_err(AuthError::new)?;
+        auth.username = Some(user);
+        auth.password = Some(password.trim_end().to_owned());
+    }
     Ok(auth)
 }
 
-fn hear(event: &Event, up: &watch::Sender<u64>, connected: &Gauge, connections: &std::sync::atomic::AtomicU64) {
+fn hear(event: &Event, up: &watch::Sender<u64>, connected: &Gauge, connections: &AtomicU64) {
     match event {
         Event::Connected => {
-            let number = connections.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+            let number = connections.fetch_add(1, Ordering::Relaxed) + 1;
             tracing::info!(number, "bus connected");
             connected.set(1.0);
             up.send_replace(number);
         }
         Event::Disconnected | Event::Closed => {
-            tracing::warn!("bus disconnected");
+            tracing::info!(%event, "bus disconnected");
             connected.set(0.0);
             up.send_replace(0);
         }

@@ -17,6 +17,8 @@ use crate::{clock, trace, write::WriteError};
 /// How often a follower looks, and a leader tries again after an error.
 const LOOK: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long giving the lease up may take.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Where the Lease lies and who asks for it.
 #[derive(Clone, Debug)]
@@ -88,7 +90,11 @@ impl Elector {
     pub(crate) async fn run(mut self, client: Client, stop: Stop, on_change: impl Fn(bool)) {
         let api: Api<Lease> = Api::namespaced(client, &self.place.namespace);
         loop {
-            let pause = self.pass(&api).await;
+            let pause = tokio::select! {
+                biased;
+                () = stop.stop.cancelled() => break,
+                pause = self.pass(&api) => pause,
+            };
             self.announce(&on_change);
             tokio::select! {
                 biased;
@@ -258,16 +264,32 @@ impl Elector {
         i32::try_from(whole.as_secs()).unwrap_or(i32::MAX).max(1)
     }
 
+    /// Gives the lease up, if it is ours: the next leader need not wait until it expires.
     async fn release(&mut self, api: &Api<Lease>) {
-        let Some(held) = self.held.take() else { return };
-        let mut spec = held.spec.clone().unwrap_or_default();
-        spec.holder_identity = None;
-        spec.renew_time = Some(MicroTime(clock::now()));
-        let released = tokio::time::timeout(Duration::from_secs(2), self.put(api, &held, spec)).await;
-        match released {
-            Ok(Ok(())) => tracing::info!(lease = self.place.lease, "lease released"),
+        match tokio::time::timeout(LAST_WORDS, self.give_up(api)).await {
+            Ok(Ok(true)) => tracing::info!(lease = self.place.lease, "lease released"),
+            Ok(Ok(false)) => {}
             Ok(Err(error)) => tracing::warn!(lease = self.place.lease, %error, "lease not released, it will expire"),
             Err(_) => tracing::warn!(lease = self.place.lease, "lease not released, it will expire"),
         }
+    }
+
+    async fn give_up(&mut self, api: &Api<Lease>) -> Result<bool, WriteError> {
+        let held = match self.held.take() {
+            Some(held) => held,
+            // A renewal was cut off: what it did is unknown.
+            None => match api.get_opt(&self.place.lease).await? {
+                Some(lease) => lease,
+                None => return Ok(false),
+            },
+        };
+        let mut spec = held.spec.clone().unwrap_or_default();
+        if spec.holder_identity.as_ref() != Some(&self.identity) {
+            return Ok(false);
+        }
+        spec.holder_identity = None;
+        spec.renew_time = Some(MicroTime(clock::now()));
+        self.put(api, &held, spec).await?;
+        Ok(true)
     }
 }

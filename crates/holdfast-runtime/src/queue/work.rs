@@ -1,12 +1,15 @@
 //! Runs a handler for the keys of a queue.
 
-use std::{fmt::Display, future::Future};
+use std::{fmt::Display, future::Future, time::Duration};
 
 use tokio::{task::JoinSet, time::Instant};
 use tracing::Instrument as _;
 
 use super::{Next, Queue};
 use crate::{Category, Retry, Service, metrics::RuntimeMetrics, watch::Key};
+
+/// How often the depth of the queue is measured while all workers are busy.
+const MEASURE: Duration = Duration::from_secs(5);
 
 /// Runs `handler` for the keys of `queue`, at most `concurrency` at a time and never one key twice at once, until the
 /// service stops and what runs has ended. Errors back off per key as their [`Retry`] says, a panic like a transient one.
@@ -17,15 +20,17 @@ where
     E: Category + Send + 'static,
 {
     let metrics = service.runtime_metrics().clone();
+    let waiting = metrics.queue_depth.with_label_values(&[queue.name]);
+    let measure = || waiting.set(depth(queue.depth()));
     let mut runs: JoinSet<()> = JoinSet::new();
     loop {
         while runs.len() >= concurrency.max(1) {
-            runs.join_next().await;
+            tokio::select! {
+                _ = runs.join_next() => {}
+                () = tokio::time::sleep(MEASURE) => measure(),
+            }
         }
-        metrics
-            .queue_depth
-            .with_label_values(&[queue.name])
-            .set(depth(queue.depth()));
+        measure();
         let (key, waited) = tokio::select! {
             biased;
             () = service.shutdown.cancelled() => break,
