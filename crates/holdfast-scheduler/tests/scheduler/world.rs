@@ -38,19 +38,18 @@ pub(crate) struct Scheduler {
 }
 
 impl Scheduler {
-    /// Starts a replica of this name; its lease lies in this namespace.
-    pub(crate) fn start(server: &'static ApiServer, name: &str, own: &str) -> Self {
-        let arguments = [
+    /// Starts a replica of this name, with these flags besides.
+    pub(crate) fn start(server: &'static ApiServer, name: &str, flags: &[&str]) -> Self {
+        let fixed = [
             "holdfast-scheduler",
             "--http-addr=127.0.0.1:0",
             "--log=warn",
             "--log-format=text",
-            "--namespace",
-            own,
+            "--namespace=default",
             "--pod-name",
             name,
         ];
-        let args = Args::try_parse_from(arguments).expect("valid arguments");
+        let args = Args::try_parse_from(fixed.iter().chain(flags)).expect("valid arguments");
         let (send, receive) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -97,7 +96,7 @@ impl Scheduler {
 pub(crate) async fn shared() -> (&'static ApiServer, &'static Scheduler) {
     static SCHEDULER: OnceLock<Scheduler> = OnceLock::new();
     let server = ApiServer::shared().await;
-    let scheduler = SCHEDULER.get_or_init(|| Scheduler::start(server, "scheduler-shared", "default"));
+    let scheduler = SCHEDULER.get_or_init(|| Scheduler::start(server, "scheduler-shared", &[]));
     (server, scheduler)
 }
 
