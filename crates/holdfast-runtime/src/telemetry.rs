@@ -40,6 +40,8 @@ impl Telemetry {
         let traces = provider(service, args)?;
         let spans = traces.as_ref().map(|traces| {
             tracing_opentelemetry::layer()
+                // Activated spans have begun, and one that has begun cannot follow a parent that is read from its object.
+                .with_context_activation(false)
                 .with_tracer(traces.tracer("holdfast"))
                 .boxed()
         });

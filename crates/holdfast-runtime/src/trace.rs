@@ -76,7 +76,8 @@ pub fn parse(value: &str) -> Option<TraceParent> {
     (parsed.trace != TraceId::INVALID && parsed.span != SpanId::INVALID).then_some(parsed)
 }
 
-/// Makes the current span a child of `traceparent`; a missing or invalid one changes nothing.
+/// Makes the current span a child of `traceparent`; a missing or invalid one changes nothing. To be called before spans
+/// are opened within it, which would already have told their parent.
 pub fn follow(traceparent: Option<&str>) {
     let Some(parent) = traceparent.and_then(parse) else {
         return;
