@@ -21,4 +21,7 @@ pub struct Args {
     /// The driver's socket as kubelet sees it on the node.
     #[arg(long, env = "HOLDFAST_KUBELET_REGISTRATION_PATH", default_value = "")]
     pub kubelet_registration_path: String,
+    /// What is logged, as directives of tracing.
+    #[arg(long, env = "HOLDFAST_LOG", default_value = "info")]
+    pub log: String,
 }

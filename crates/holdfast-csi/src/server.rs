@@ -47,7 +47,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     tracing::info!(socket = %socket.display(), node = args.node_id, "serving");
     let signals = async {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        // It also ends by itself, when kubelet refuses it.
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {}, () = stop.cancelled() => {} }
         stop.cancel();
         anyhow::Ok(())
     };
