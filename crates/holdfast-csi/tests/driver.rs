@@ -93,7 +93,6 @@ impl Driver {
             target_path: target.display().to_string(),
             volume_capability: Some(shared()),
             readonly,
-            ..NodePublishVolumeRequest::default()
         };
         NodeClient::new(self.channel("csi.sock").await)
             .node_publish_volume(request)
@@ -145,7 +144,6 @@ async fn pods_of_the_node_share_a_volume_and_readers_do_not_write() {
     let stats = NodeGetVolumeStatsRequest {
         volume_id: volume.volume_id.clone(),
         volume_path: writer.display().to_string(),
-        ..NodeGetVolumeStatsRequest::default()
     };
     let stats = NodeClient::new(driver.channel("csi.sock").await)
         .node_get_volume_stats(stats)
@@ -211,7 +209,6 @@ async fn no_name_or_id_leads_out_of_the_folder() {
         assert_eq!(refused.code(), Code::NotFound, "{name}");
         let request = DeleteVolumeRequest {
             volume_id: name.to_owned(),
-            ..DeleteVolumeRequest::default()
         };
         let mut controller = ControllerClient::new(driver.channel("csi.sock").await);
         controller.delete_volume(request).await.unwrap();
