@@ -1,7 +1,9 @@
 //! Conditions in the form that kstatus reads: Ready, Reconciling, Stalled.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 pub use crate::reason::Reason;
 

@@ -15,4 +15,8 @@ pub struct Held {
     pub replicas: i32,
     /// Since when it is held.
     pub since: Time,
+    /// Whether the hold was taken over from a RestoreJob that had not released it: the volumes may be half written, so
+    /// only a restore that wrote them wholly may bring the workload back.
+    #[serde(default)]
+    pub dirty: bool,
 }

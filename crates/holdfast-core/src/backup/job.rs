@@ -68,6 +68,7 @@ pub(super) fn tool_job(observed: &Observed, plan: &BackupPlan, target: &Pod, now
         .and_then(|spec| spec.image_pull_secrets.clone())
         .unwrap_or_default();
     Ok(agent_job(AgentJob {
+        count_disruptions: false,
         name: plan.job_name.clone(),
         namespace: backup.namespace().unwrap_or_default(),
         owner: backup.controller_owner_ref(&()),

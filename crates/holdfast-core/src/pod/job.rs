@@ -43,6 +43,8 @@ pub struct AgentJob {
     pub volumes: Vec<Volume>,
     /// Where the pod may run.
     pub affinity: Option<Affinity>,
+    /// Whether a disrupted pod counts as a failed attempt, so that the Job knows of every pod that ever ran.
+    pub count_disruptions: bool,
     /// Secrets to pull the images with.
     pub image_pull_secrets: Vec<LocalObjectReference>,
 }
@@ -63,6 +65,7 @@ pub fn agent_job(parts: AgentJob) -> Job {
         init_containers,
         volumes,
         affinity,
+        count_disruptions,
         image_pull_secrets,
     } = parts;
     container.termination_message_policy = Some("FallbackToLogsOnError".to_owned());
@@ -71,7 +74,7 @@ pub fn agent_job(parts: AgentJob) -> Job {
         annotations: Some(own(&annotations)).filter(|own| !own.is_empty()),
         ..ObjectMeta::default()
     };
-    let failure_policy = failure_policy(&container.name);
+    let failure_policy = failure_policy(&container.name, count_disruptions);
     let pod = PodSpec {
         affinity,
         automount_service_account_token: Some(false),
@@ -116,7 +119,7 @@ fn own(all: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     own.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-fn failure_policy(container: &str) -> PodFailurePolicy {
+fn failure_policy(container: &str, count_disruptions: bool) -> PodFailurePolicy {
     let disrupted = PodFailurePolicyOnPodConditionsPattern {
         type_: "DisruptionTarget".to_owned(),
         status: "True".to_owned(),
@@ -126,20 +129,19 @@ fn failure_policy(container: &str) -> PodFailurePolicy {
         operator: "In".to_owned(),
         values: (EXIT_PERMANENT_FIRST..=EXIT_PERMANENT_LAST).collect(),
     };
-    PodFailurePolicy {
-        rules: vec![
-            PodFailurePolicyRule {
-                action: "FailJob".to_owned(),
-                on_exit_codes: Some(permanent),
-                on_pod_conditions: None,
-            },
-            PodFailurePolicyRule {
-                action: "Ignore".to_owned(),
-                on_exit_codes: None,
-                on_pod_conditions: Some(vec![disrupted]),
-            },
-        ],
+    let mut rules = vec![PodFailurePolicyRule {
+        action: "FailJob".to_owned(),
+        on_exit_codes: Some(permanent),
+        on_pod_conditions: None,
+    }];
+    if !count_disruptions {
+        rules.push(PodFailurePolicyRule {
+            action: "Ignore".to_owned(),
+            on_exit_codes: None,
+            on_pod_conditions: Some(vec![disrupted]),
+        });
     }
+    PodFailurePolicy { rules }
 }
 
 fn none_if_empty<T>(list: Vec<T>) -> Option<Vec<T>> {

@@ -180,6 +180,8 @@ pub(super) fn restore_job(settings: &Settings, restore: &RestoreJob, plan: &Rest
     agent_job(AgentJob {
         name: plan.restore_job_name.clone(),
         backoff_limit: plan.backoff_limit,
+        // A pod that wrote half and was drained must not be forgotten: see `clean`.
+        count_disruptions: true,
         deadline_seconds: Some(left(plan, now)),
         container,
         init_containers: vec![prepare_container(

@@ -16,7 +16,9 @@ mod status;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod workload;
+mod written;
 
 use holdfast_api::{
     Backup, BackupTool, RestoreJob, RestoreJobPhase, RestoreJobStatus, condition::Reason, names::FINALIZER,

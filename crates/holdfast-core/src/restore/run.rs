@@ -2,20 +2,16 @@
 
 use holdfast_api::{
     RestoreJob, RestorePlan,
-    agent::Outcome,
-    condition::{self, Reason},
+    condition::{self, Condition, Reason},
     held::Held,
     names::LABEL_RESTORE_UID,
 };
-use jiff::Timestamp;
-use k8s_openapi::{
-    api::{batch::v1::Job, core::v1::Pod},
-    apimachinery::pkg::apis::meta::v1::Time,
-};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
 use kube::ResourceExt as _;
 
-use super::{Decision, Holder, Observed, Workload, Write, jobs, status};
-use crate::pod::{JobState, agent_result, failure, is_over, job_state, trouble};
+use super::{Decision, Holder, Observed, Workload, Write, jobs, status, verify, written};
+use crate::pod::is_over;
 
 /// Decides about a restore that has started.
 pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
@@ -30,7 +26,7 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
         .filter(|workload| workload.uid() == plan.workload_uid);
     match (&observed.write, workload) {
         (Some(job), _) if !is_ours(job, restore) => taken(observed, workload, job, now),
-        (Some(job), workload) => written(observed, plan, workload, job, now),
+        (Some(job), workload) => written::decide(observed, plan, workload, job, now),
         (None, None) => {
             let text = format!("{} {} is gone", plan.workload_kind, plan.workload_name);
             status::failed(restore, Reason::WorkloadNotFound, &text, now)
@@ -45,28 +41,43 @@ pub(super) fn is_ours(job: &Job, restore: &RestoreJob) -> bool {
     uid.is_some() && uid == restore.metadata.uid.as_ref()
 }
 
-fn taken(observed: &Observed, workload: Option<&Workload>, job: &Job, now: Timestamp) -> Decision {
+/// Ends because a Job's name is somebody else's.
+pub(super) fn taken(observed: &Observed, workload: Option<&Workload>, job: &Job, now: Timestamp) -> Decision {
     let text = format!(
         "a job named \"{}\" exists that does not belong to this RestoreJob",
         job.name_any()
     );
-    untouched(observed, workload, Reason::NameTaken, &text, now)
+    match observed.restore.status.as_ref().and_then(|status| status.plan.as_ref()) {
+        // Its own Job may have been there before.
+        Some(plan) if touched(&observed.restore) => dirty(&observed.restore, plan, &text, now),
+        Some(_) | None => untouched(observed, workload, Reason::NameTaken, &text, now),
+    }
 }
 
 /// True from before the restore Job is created: from then on the volumes may have been written, whatever became of the
 /// Job and its pods.
 pub const WRITING: &str = "Writing";
 
+/// For how long after [`WRITING`] was set the Job can only be the first one.
+const FIRST: SignedDuration = SignedDuration::from_secs(2);
+
+/// Whether no other restore Job can have been there than the one that is.
+pub(super) fn is_first(restore: &RestoreJob) -> bool {
+    writing(restore).is_some_and(|writing| writing.reason == Reason::Restoring.as_str())
+}
+
+fn writing(restore: &RestoreJob) -> Option<&Condition> {
+    let conditions = restore.status.as_ref().map(|status| &status.conditions);
+    conditions?.iter().find(|condition| condition.type_ == WRITING)
+}
+
 /// Whether the volumes may have been written.
 pub(super) fn touched(restore: &RestoreJob) -> bool {
-    restore
-        .status
-        .as_ref()
-        .is_some_and(|status| condition::holds(&status.conditions, WRITING))
+    writing(restore).is_some_and(|writing| writing.status == "True")
 }
 
 /// Ends a restore whose volumes may be half written: the workload stays held.
-fn dirty(restore: &RestoreJob, plan: &RestorePlan, why: &str, now: Timestamp) -> Decision {
+pub(super) fn dirty(restore: &RestoreJob, plan: &RestorePlan, why: &str, now: Timestamp) -> Decision {
     let text = format!(
         "the target volume may be half written, so {} {} stays at 0 replicas ({why}). Ways on: create another RestoreJob of {}, or of an older Backup; both take the hold over and give back {} replicas",
         plan.workload_kind, plan.workload_name, plan.backup_name, plan.replicas
@@ -74,12 +85,32 @@ fn dirty(restore: &RestoreJob, plan: &RestorePlan, why: &str, now: Timestamp) ->
     status::failed(restore, Reason::TargetDirty, &text, now)
 }
 
-/// Ends a restore that has written nothing: first the workload comes back, then the status says so.
-fn untouched(observed: &Observed, workload: Option<&Workload>, reason: Reason, text: &str, now: Timestamp) -> Decision {
-    match workload {
-        Some(workload) if observed.holder == Holder::Ours => release(observed, workload, text),
-        Some(_) | None => status::failed(&observed.restore, reason, text, now),
+/// Ends a restore that has written nothing: first the workload comes back, then the status says so. Where an earlier
+/// restore left the volumes half written, it stays held.
+pub(super) fn untouched(
+    observed: &Observed,
+    workload: Option<&Workload>,
+    reason: Reason,
+    text: &str,
+    now: Timestamp,
+) -> Decision {
+    let restore = &observed.restore;
+    let Some(workload) = workload.filter(|_| observed.holder == Holder::Ours) else {
+        return status::failed(restore, reason, text, now);
+    };
+    if !taken_over(workload) {
+        return release(observed, workload, text);
     }
+    let why = format!("an earlier restore did not end well, and this one wrote nothing: {text}");
+    match restore.status.as_ref().and_then(|status| status.plan.as_ref()) {
+        Some(plan) => dirty(restore, plan, &why, now),
+        None => status::failed(restore, Reason::TargetDirty, &why, now),
+    }
+}
+
+/// Whether the hold was taken over from a restore that may have left the volumes half written.
+pub(super) fn taken_over(workload: &Workload) -> bool {
+    workload.held().is_none_or(|held| held.dirty)
 }
 
 /// The patch that brings the workload back, with the count that its own mark remembers.
@@ -111,7 +142,7 @@ fn prepare(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Ti
     }
     if let Some(refused) = &observed.refused {
         let text = format!("the API server refuses the job: {refused}");
-        if touched(restore) {
+        if touched(restore) && !is_first(restore) {
             return status::waiting(restore, Reason::InvalidPolicy, &text, now);
         }
         return untouched(observed, Some(workload), Reason::InvalidPolicy, &text, now);
@@ -125,7 +156,7 @@ fn prepare(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Ti
         let text = format!("targetVolumes uses the name {uses}, which the repository's volume has");
         return untouched(observed, Some(workload), Reason::InvalidPolicy, &text, now);
     }
-    if let Some(decision) = verified(observed, plan, workload, now) {
+    if let Some(decision) = verify::decide(observed, plan, workload, now) {
         return decision;
     }
     match &observed.holder {
@@ -140,18 +171,15 @@ fn prepare(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Ti
         return decision;
     }
     let text = format!("restoring {} onto {}", plan.backup_name, workload.title());
+    write_ahead(restore, Reason::Restoring, &text, now).with(false, Reason::Restoring, text)
+}
+
+/// Says in the status that the volumes are about to be written.
+fn write_ahead(restore: &RestoreJob, reason: Reason, text: &str, now: Timestamp) -> Decision {
     let mut draft = status::draft(restore);
     let generation = restore.metadata.generation.unwrap_or_default();
-    condition::set(
-        &mut draft.conditions,
-        WRITING,
-        true,
-        Reason::Restoring,
-        &text,
-        generation,
-        now,
-    );
-    Decision::write(Write::Status(Box::new(draft))).with(false, Reason::Restoring, text)
+    condition::set(&mut draft.conditions, WRITING, true, reason, text, generation, now);
+    Decision::write(Write::Status(Box::new(draft)))
 }
 
 /// Waits for the workload's pods to be gone.
@@ -177,24 +205,33 @@ fn resume(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Tim
             now,
         );
     }
-    stopped(observed, workload, now).unwrap_or_else(|| {
-        Decision::write(Write::CreateJob(Box::new(jobs::restore_job(
-            &observed.settings,
-            restore,
-            plan,
-            now,
-        ))))
-    })
+    if let Some(decision) = stopped(observed, workload, now) {
+        return decision;
+    }
+    let since = writing(restore).map_or(now, |writing| writing.last_transition_time.0);
+    if is_first(restore) && now.duration_since(since) > FIRST {
+        let text = "the restore Job is gone, and may have written: the next one begins anew";
+        return write_ahead(restore, Reason::TargetDirty, text, now);
+    }
+    let job = jobs::restore_job(&observed.settings, restore, plan, now);
+    Decision::write(Write::CreateJob(Box::new(job)))
 }
 
 fn hold(restore: &RestoreJob, plan: &RestorePlan, workload: &Workload, now: Timestamp) -> Decision {
-    // The mark of an earlier hold, or what a person has set since the plan, is the truth about the count.
-    let replicas = workload.held().map_or(workload.replicas, |held| held.replicas);
+    let earlier = workload.held();
+    // The mark of an earlier hold, or what a person has set since the plan, is the truth about the count; without
+    // a mark 0 says no more than that somebody took the mark away.
+    let replicas = match (&earlier, workload.replicas) {
+        (Some(held), _) => held.replicas,
+        (None, 0) => plan.replicas,
+        (None, replicas) => replicas,
+    };
     let held = Held {
         uid: restore.uid().unwrap_or_default(),
         name: restore.name_any(),
         replicas,
         since: Time(now),
+        dirty: earlier.is_some(),
     };
     let note = format!(
         "{} is stopped for the restore of {}; it had {replicas} replicas",
@@ -206,158 +243,4 @@ fn hold(restore: &RestoreJob, plan: &RestorePlan, workload: &Workload, now: Time
         Reason::ScalingDown,
         note,
     )
-}
-
-/// The verify Job: `None` once it has found everything right.
-fn verified(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Timestamp) -> Option<Decision> {
-    let restore = &observed.restore;
-    let Some(job) = &observed.verify else {
-        let job = jobs::verify_job(&observed.settings, restore, plan, now);
-        return Some(Decision::write(Write::CreateJob(Box::new(job))));
-    };
-    if !is_ours(job, restore) {
-        return Some(taken(observed, Some(workload), job, now));
-    }
-    match job_state(job) {
-        JobState::Running => Some(busy(
-            observed,
-            job,
-            &observed.verify_pods,
-            Reason::Verifying,
-            "reading every byte of the backup",
-            now,
-        )),
-        // Exit 0 is said only after every byte was found right.
-        JobState::Complete => None,
-        JobState::Failed { message, .. } => {
-            let told = newest_failure(&observed.verify_pods);
-            let (reason, text) = told.unwrap_or((Reason::SealInvalid, message));
-            Some(untouched(
-                observed,
-                Some(workload),
-                reason,
-                &format!("backup {} was not restored: {text}", plan.backup_name),
-                now,
-            ))
-        }
-    }
-}
-
-/// A Job at work: what keeps its pod from starting is said, and ends the wait after a while.
-fn busy(observed: &Observed, job: &Job, pods: &[Pod], reason: Reason, text: &str, now: Timestamp) -> Decision {
-    let restore = &observed.restore;
-    let pending = pods
-        .iter()
-        .filter(|pod| !is_over(pod))
-        .find_map(|pod| trouble(pod, now));
-    let Some(trouble) = pending else {
-        return status::waiting(restore, reason, text, now);
-    };
-    let since = job.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-    if now.duration_since(since) >= observed.settings.patience {
-        return Decision::write(Write::DeleteJob {
-            name: job.name_any(),
-            uid: job.uid().unwrap_or_default(),
-        })
-        .with(true, trouble.reason, trouble.message);
-    }
-    status::waiting(restore, trouble.reason, &trouble.message, now)
-}
-
-fn newest_failure(pods: &[Pod]) -> Option<(Reason, String)> {
-    let mut ended: Vec<&Pod> = pods.iter().collect();
-    ended.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
-    ended
-        .iter()
-        .rev()
-        .find_map(|pod| failure(pod, jobs::CONTAINER))
-        .map(|failure| (failure.reason, failure.message))
-}
-
-/// With the restore Job: wait for it, then bring the workload back or keep it held.
-fn written(
-    observed: &Observed,
-    plan: &RestorePlan,
-    workload: Option<&Workload>,
-    job: &Job,
-    now: Timestamp,
-) -> Decision {
-    let restore = &observed.restore;
-    match job_state(job) {
-        JobState::Running => {
-            let pending = observed
-                .write_pods
-                .iter()
-                .filter(|pod| !is_over(pod))
-                .find_map(|pod| trouble(pod, now));
-            match pending {
-                Some(trouble) => status::waiting(restore, trouble.reason, &trouble.message, now),
-                None => status::waiting(restore, Reason::Restoring, "the volumes are being written", now),
-            }
-        }
-        JobState::Complete => bring_back(observed, plan, workload, now),
-        JobState::Failed { message, .. } => {
-            let (reason, text) = newest_failure(&observed.write_pods).unwrap_or((Reason::ToolFailed, message));
-            if clean(&observed.write_pods) {
-                let text = format!("nothing was written: {text}");
-                return untouched(observed, workload, reason, &text, now);
-            }
-            dirty(restore, plan, &format!("{}: {text}", reason.as_str()), now)
-        }
-    }
-}
-
-/// Whether every attempt left its word that it wrote nothing; a pod that is gone or silent may have written.
-fn clean(pods: &[Pod]) -> bool {
-    !pods.is_empty()
-        && pods.iter().all(|pod| {
-            let never_started = pod.status.as_ref().is_some_and(|status| {
-                let main = status
-                    .container_statuses
-                    .iter()
-                    .flatten()
-                    .find(|status| status.name == jobs::CONTAINER);
-                main.is_some_and(|status| status.state.as_ref().is_some_and(|state| state.waiting.is_some()))
-            });
-            never_started
-                || agent_result(pod, jobs::CONTAINER)
-                    .is_some_and(|result| result.outcome == Outcome::Failed && !result.dirty)
-        })
-}
-
-fn bring_back(observed: &Observed, plan: &RestorePlan, workload: Option<&Workload>, now: Timestamp) -> Decision {
-    let restore = &observed.restore;
-    let Some(workload) = workload else {
-        let text = format!(
-            "the volumes are restored, but {} {} is gone",
-            plan.workload_kind, plan.workload_name
-        );
-        return status::failed(restore, Reason::WorkloadNotFound, &text, now);
-    };
-    if observed.holder == Holder::Ours {
-        return release(observed, workload, "its volumes are restored");
-    }
-    if workload.observed && workload.ready >= workload.replicas {
-        let text = format!(
-            "{} runs on backup {} with {} replicas",
-            workload.title(),
-            plan.backup_name,
-            workload.replicas
-        );
-        return status::completed(restore, &text, now);
-    }
-    if now > plan.deadline.0 {
-        let text = format!(
-            "the volumes are restored, but {} did not become Ready",
-            workload.title()
-        );
-        return status::failed(restore, Reason::WorkloadNotReady, &text, now);
-    }
-    let text = format!(
-        "waiting for {} of {} replicas of {}",
-        workload.replicas - workload.ready,
-        workload.replicas,
-        workload.title()
-    );
-    status::waiting(restore, Reason::ScalingUp, &text, now)
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     Decision, Holder, Observed, Workload, Write,
-    run::{is_ours, release, touched},
+    run::{is_ours, release, taken_over, touched},
     status,
 };
 use crate::pod::{JobState, is_over, job_state};
@@ -40,7 +40,9 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
     }
     let whole = write.is_some_and(|job| job_state(job) == JobState::Complete);
     match observed.workloads.first().filter(|_| observed.holder == Holder::Ours) {
-        Some(workload) if whole || !touched(restore) => release(observed, workload, "its RestoreJob is being deleted"),
+        Some(workload) if whole || !(touched(restore) || taken_over(workload)) => {
+            release(observed, workload, "its RestoreJob is being deleted")
+        }
         Some(workload) => let_go(observed).with(true, Reason::TargetDirty, stays(workload, &restore.name_any())),
         None => let_go(observed),
     }

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod holes;
+
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + seconds).unwrap()
 }

@@ -1,0 +1,167 @@
+//! Ways in which a workload could come back on a volume that is not whole.
+
+use super::*;
+
+/// After a restore that left the volume half written, the state in which the next one begins.
+fn half_written() -> World {
+    let mut world = world(Some(true), Some(WriteEnd::Dirty));
+    world.settle();
+    world.next("r2");
+    world
+}
+
+impl World {
+    fn next(&mut self, name: &str) {
+        self.seen = Observed {
+            restore: restore(name),
+            ..observed()
+        };
+    }
+
+    fn until(&mut self, reached: impl Fn(&Self) -> bool) {
+        for _ in 0..40 {
+            if reached(self) {
+                return;
+            }
+            self.step();
+        }
+        panic!("not reached: {:?}", self.seen.restore.status);
+    }
+
+    fn failed_for(&self, reason: Reason) {
+        let status = self.seen.restore.status.as_ref().unwrap();
+        assert_eq!(phase(&self.seen.restore), RestoreJobPhase::Failed, "{status:?}");
+        let stalled = status.conditions.iter().find(|c| c.type_ == "Stalled").unwrap();
+        assert_eq!(stalled.reason, reason.as_str(), "{stalled:?}");
+    }
+
+    fn stays_held(&self) {
+        assert_eq!((self.replicas(), self.held().map(|held| held.replicas)), (0, Some(3)));
+    }
+}
+
+#[test]
+fn a_second_restore_that_writes_nothing_leaves_the_half_written_volume_held() {
+    // The hold taken over, and every attempt refused before the first byte.
+    let mut world = half_written();
+    world.write = Some(WriteEnd::Clean);
+    world.settle();
+    world.failed_for(Reason::TargetDirty);
+    world.stays_held();
+    // Not taken over yet: the mark is the first one's.
+    let mut world = half_written();
+    world.verify = Some(false);
+    world.settle();
+    world.failed_for(Reason::SealInvalid);
+    world.stays_held();
+    // Taken over, but the deadline comes before the volumes.
+    let mut world = half_written();
+    world.until(|world| world.held().unwrap().name == "r2");
+    world.now += 7 * 3600;
+    world.settle();
+    world.failed_for(Reason::TargetDirty);
+    world.stays_held();
+    // Taken over, then deleted.
+    let mut world = half_written();
+    world.until(|world| world.held().unwrap().name == "r2");
+    world.seen.restore.metadata.deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(world.now)));
+    world.settle();
+    assert!(world.seen.restore.finalizers().is_empty());
+    world.stays_held();
+    // A third one that writes everything brings it back.
+    world.next("r3");
+    world.write = Some(WriteEnd::Restored);
+    world.settle();
+    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Completed);
+    assert_eq!((world.replicas(), world.held()), (3, None));
+}
+
+#[test]
+fn a_clean_attempt_does_not_speak_for_one_whose_pod_is_gone() {
+    let mut world = world(Some(true), Some(WriteEnd::Clean));
+    world.until(|world| world.seen.write.is_some());
+    world.seen.write.as_mut().unwrap().status.as_mut().unwrap().failed = Some(2);
+    world.settle();
+    world.failed_for(Reason::TargetDirty);
+    world.stays_held();
+}
+
+#[test]
+fn a_clean_job_does_not_speak_for_one_that_is_gone() {
+    let mut world = world(Some(true), Some(WriteEnd::Clean));
+    world.until(|world| world.seen.write.is_some());
+    (world.seen.write, world.seen.write_pods) = (None, Vec::new());
+    world.now += 60;
+    world.settle();
+    world.failed_for(Reason::TargetDirty);
+    world.stays_held();
+}
+
+#[test]
+fn a_foreign_job_in_the_place_of_ours_does_not_release() {
+    let mut world = world(Some(true), Some(WriteEnd::Clean));
+    world.until(|world| world.seen.write.is_some());
+    world.seen.write.as_mut().unwrap().metadata.labels = None;
+    world.settle();
+    world.failed_for(Reason::TargetDirty);
+    world.stays_held();
+}
+
+#[test]
+fn a_check_whose_pod_never_starts_is_given_up_and_its_job_removed() {
+    let mut world = world(None, None);
+    world.until(|world| world.seen.verify.is_some());
+    let pod = json!({
+        "metadata": {"name": "verify"},
+        "status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]}
+    });
+    world.seen.verify_pods = vec![serde_json::from_value(pod).unwrap()];
+    world.settle();
+    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::InProgressPhy);
+    assert!(world.seen.verify.is_some());
+    world.now += 600;
+    world.settle();
+    world.failed_for(Reason::Unschedulable);
+    assert!(world.seen.verify.is_none());
+    assert_eq!((world.replicas(), world.held()), (3, None));
+}
+
+#[test]
+fn a_mark_that_somebody_took_away_does_not_lose_the_count() {
+    let mut world = world(Some(true), Some(WriteEnd::Restored));
+    world.until(|world| world.held().is_some());
+    world.set.annotations_mut().remove(ANNOTATION_HELD);
+    world.settle();
+    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Completed);
+    assert_eq!((world.replicas(), world.held()), (3, None));
+}
+
+#[test]
+fn a_job_that_the_api_server_never_took_leaves_the_volume_as_it_was() {
+    let mut world = world(Some(true), None);
+    world.until(|world| run::touched(&world.seen.restore));
+    world.seen.refused = Some("quota".to_owned());
+    world.settle();
+    world.failed_for(Reason::InvalidPolicy);
+    assert_eq!((world.replicas(), world.held()), (3, None));
+}
+
+#[test]
+fn a_drained_pod_of_a_restore_counts_as_an_attempt() {
+    let mut world = world(Some(true), None);
+    world.until(|world| {
+        world
+            .seen
+            .restore
+            .status
+            .as_ref()
+            .is_some_and(|status| status.plan.is_some())
+    });
+    let plan = world.seen.restore.status.as_ref().unwrap().plan.clone().unwrap();
+    let rules = |job: Job| job.spec.unwrap().pod_failure_policy.unwrap().rules;
+    let settings = &world.seen.settings;
+    let ignored = |job| rules(job).iter().any(|rule| rule.action == "Ignore");
+    assert!(!ignored(jobs::restore_job(settings, &world.seen.restore, &plan, at(0))));
+    assert!(ignored(jobs::verify_job(settings, &world.seen.restore, &plan, at(0))));
+}
