@@ -22,7 +22,10 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock, write};
+use crate::{
+    clock,
+    write::{self, WriteError},
+};
 
 /// Limit of the API for a note, in bytes.
 const NOTE: usize = 1024;
@@ -59,6 +62,8 @@ struct What {
 struct Report {
     what: What,
     about: ObjectReference,
+    /// One event for this version of the object, whoever reports it first.
+    once: bool,
     time: Timestamp,
 }
 
@@ -96,7 +101,15 @@ impl Events {
     where
         K: Resource<DynamicType = ()>,
     {
-        let about = about.object_ref(&());
+        self.report(about.object_ref(&()), false, warning, reason, note).await;
+    }
+
+    /// Warns about this version of an object, one time for all services and replicas that notice it.
+    pub(crate) async fn publish_once(&self, about: ObjectReference, reason: &str, note: &str) {
+        self.report(about, true, true, reason, note).await;
+    }
+
+    async fn report(&self, about: ObjectReference, once: bool, warning: bool, reason: &str, note: &str) {
         let what = What {
             uid: about.uid.clone().unwrap_or_default(),
             name: about.name.clone().unwrap_or_default(),
@@ -116,6 +129,7 @@ impl Events {
         let report = Report {
             what,
             about,
+            once,
             time: clock::now(),
         };
         if let Ok(Ok(())) = tokio::time::timeout(PATIENCE, self.sender.send(report)).await {
@@ -192,7 +206,11 @@ impl Sender {
             Entry::Vacant(new) => {
                 let event = event(&self.reporter, &report, &namespace);
                 let name = event.metadata.name.clone().unwrap_or_default();
-                let sent = write::create(&api, &event).await;
+                let sent = match write::create(&api, &event).await {
+                    // Another service was faster.
+                    Err(WriteError::Exists) if report.once => Ok(event),
+                    sent => sent,
+                };
                 if sent.is_ok() {
                     new.insert(Series {
                         name,
@@ -211,9 +229,15 @@ impl Sender {
 }
 
 fn event(reporter: &Reporter, report: &Report, namespace: &str) -> Event {
+    let version = report.about.resource_version.as_deref().unwrap_or_default();
+    let suffix = if report.once {
+        format!("v{version}")
+    } else {
+        format!("{:x}", report.time.as_nanosecond())
+    };
     Event {
         metadata: ObjectMeta {
-            name: Some(event_name(&report.what.name, report.time)),
+            name: Some(event_name(&report.what.name, &suffix)),
             namespace: Some(namespace.to_owned()),
             ..ObjectMeta::default()
         },
@@ -229,9 +253,8 @@ fn event(reporter: &Reporter, report: &Report, namespace: &str) -> Event {
     }
 }
 
-/// `<object>.<time>`, with the object's name cut where both would be longer than a name may be.
-fn event_name(object: &str, time: Timestamp) -> String {
-    let suffix = format!("{:x}", time.as_nanosecond());
+/// `<object>.<suffix>`, with the object's name cut where both would be longer than a name may be.
+fn event_name(object: &str, suffix: &str) -> String {
     let mut object = object;
     if let Some((cut, _)) = object.char_indices().nth(NAME - suffix.len() - 1) {
         object = object.get(..cut).unwrap_or(object).trim_end_matches(['.', '-']);
@@ -262,7 +285,7 @@ mod tests {
 
     #[test]
     fn event_names_fit_however_long_the_object_is_called() {
-        let time = Timestamp::from_second(1_800_000_000).unwrap();
+        let time = "18fae27693b40000";
         let name = event_name(&format!("{}.{}", "a".repeat(236), "b".repeat(16)), time);
         assert!(name.len() <= NAME && !name.contains(".."), "{name}");
         assert!(event_name("short", time).starts_with("short."));

@@ -23,16 +23,14 @@ const VERIFIED: &str = "Verified";
 pub(super) fn decide(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Timestamp) -> Option<Decision> {
     let restore = &observed.restore;
     if let Some((reason, why)) = given_up(observed) {
-        return Some(match observed.verify.as_ref().filter(|job| is_ours(job, restore)) {
-            Some(job) => Decision::write(Write::DeleteJob {
+        if let Some(job) = observed.verify.as_ref().filter(|job| is_ours(job, restore)) {
+            return Some(Decision::write(Write::DeleteJob {
                 name: job.name_any(),
                 uid: job.uid().unwrap_or_default(),
-            }),
-            None => {
-                let text = format!("backup {} was not restored: {why}", plan.backup_name);
-                untouched(observed, Some(workload), reason, &text, now)
-            }
-        });
+            }));
+        }
+        let text = format!("backup {} was not restored: {why}", plan.backup_name);
+        return Some(untouched(observed, Some(workload), reason, &text, now));
     }
     let Some(job) = &observed.verify else {
         let job = jobs::verify_job(&observed.settings, restore, plan, now);

@@ -10,9 +10,11 @@ use std::{
 };
 
 use futures::StreamExt as _;
+use holdfast_api::condition::Reason;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Api, Resource,
-    core::ApiResource,
+    core::{ApiResource, error_boundary::InvalidObject},
     runtime::{WatchStreamExt as _, watcher},
 };
 use serde::de::DeserializeOwned;
@@ -22,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use guarded::Guarded;
 pub use key::Key;
 
-use crate::{Gate, Queue, Service, metrics::RuntimeMetrics};
+use crate::{Events, Gate, Queue, Service, metrics::RuntimeMetrics};
 
 /// What a watch saw.
 #[derive(Debug)]
@@ -100,6 +102,7 @@ where
         name: gate.to_owned(),
         gate: service.gate(gate),
         metrics: service.runtime_metrics().clone(),
+        events: service.events.clone(),
         shared: cached.shared.clone(),
         listed: HashSet::new(),
         unreadable: HashMap::new(),
@@ -192,6 +195,7 @@ struct Watch<K> {
     name: String,
     gate: Gate,
     metrics: RuntimeMetrics,
+    events: Events,
     shared: Arc<Shared<K>>,
     /// Seen in the list under way.
     listed: HashSet<Key>,
@@ -208,7 +212,7 @@ where
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
-                    self.see(event);
+                    self.see(event).await;
                     self.measure();
                 }
                 Err(error) => {
@@ -219,20 +223,20 @@ where
         }
     }
 
-    fn see(&mut self, event: watcher::Event<Guarded<K>>) {
+    async fn see(&mut self, event: watcher::Event<Guarded<K>>) {
         self.metrics.watch_events.with_label_values(&[&self.name]).inc();
         match event {
             watcher::Event::Init => self.listed.clear(),
             watcher::Event::InitApply(object) => {
                 self.listed.insert(Key::of_meta(object.meta()));
-                self.apply(object);
+                self.apply(object).await;
             }
             watcher::Event::InitDone => {
                 self.forget_unlisted();
                 self.shared.synced.cancel();
                 self.gate.open();
             }
-            watcher::Event::Apply(object) => self.apply(object),
+            watcher::Event::Apply(object) => self.apply(object).await,
             watcher::Event::Delete(object) => {
                 let key = Key::of_meta(object.meta());
                 self.unreadable.remove(&key);
@@ -241,7 +245,7 @@ where
         }
     }
 
-    fn apply(&mut self, object: Guarded<K>) {
+    async fn apply(&mut self, object: Guarded<K>) {
         let key = Key::of_meta(object.meta());
         match object.0.0 {
             Ok(mut object) => {
@@ -251,19 +255,39 @@ where
                 self.hold(key, &Arc::new(object));
             }
             Err(invalid) => {
-                let version = invalid.metadata.resource_version.clone();
-                if self.unreadable.insert(key.clone(), version.clone()) != Some(version) {
-                    self.metrics.watch_malformed.with_label_values(&[&self.name]).inc();
-                    // The message may quote what it could not read.
-                    let error = if K::kind(&()) == "Secret" {
-                        ""
-                    } else {
-                        invalid.error.as_str()
-                    };
-                    tracing::warn!(watch = self.name, object = %key, error, "object left out: it cannot be read");
-                }
+                self.complain(&key, &invalid).await;
                 self.leave(&key, None);
             }
+        }
+    }
+
+    /// Says once for each version of an object that it cannot be read; on the object itself, unless it is Kubernetes' own.
+    async fn complain(&mut self, key: &Key, invalid: &InvalidObject) {
+        let version = invalid.metadata.resource_version.clone();
+        if self.unreadable.insert(key.clone(), version.clone()) == Some(version) {
+            return;
+        }
+        self.metrics.watch_malformed.with_label_values(&[&self.name]).inc();
+        // The message may quote what it could not read.
+        let error = if K::kind(&()) == "Secret" {
+            ""
+        } else {
+            invalid.error.as_str()
+        };
+        tracing::warn!(watch = self.name, object = %key, error, "object left out: it cannot be read");
+        if is_custom(&K::group(&())) {
+            let about = ObjectReference {
+                api_version: Some(K::api_version(&()).into_owned()),
+                kind: Some(K::kind(&()).into_owned()),
+                name: invalid.metadata.name.clone(),
+                namespace: invalid.metadata.namespace.clone(),
+                uid: invalid.metadata.uid.clone(),
+                resource_version: invalid.metadata.resource_version.clone(),
+                ..ObjectReference::default()
+            };
+            let reason = Reason::InvalidObject;
+            let note = format!("{error}: {}", reason.hint());
+            self.events.publish_once(about, reason.as_str(), &note).await;
         }
     }
 
@@ -315,4 +339,9 @@ where
             .with_label_values(&[&self.name])
             .set(held.into());
     }
+}
+
+/// Whether a group is of a custom resource: those of Kubernetes itself have no dot, or end in `k8s.io`.
+fn is_custom(group: &str) -> bool {
+    group.contains('.') && !group.ends_with(".k8s.io")
 }

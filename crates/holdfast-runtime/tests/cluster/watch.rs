@@ -7,10 +7,11 @@ use holdfast_runtime::{
     write,
 };
 use holdfast_testkit::{ApiServer, eventually, sample};
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
     core::ApiResource,
     runtime::watcher,
 };
@@ -76,7 +77,7 @@ async fn put(api: &Api<DynamicObject>, name: &str, size: &Value) {
 async fn an_unreadable_object_is_left_out_and_the_watch_goes_on() {
     let server = ApiServer::shared().await;
     let namespace = server.namespace("watch").await.unwrap();
-    let service = service("gc", "one", &namespace).await;
+    let service = crate::service("gc", "one", &namespace).await;
     // The kind is not served yet: the watch waits for it, and the service is not ready meanwhile.
     let watched = Api::<Thing>::namespaced(service.client.clone(), &namespace);
     let seen = cached(&service, "things", watched, watcher::Config::default());
@@ -104,6 +105,33 @@ async fn an_unreadable_object_is_left_out_and_the_watch_goes_on() {
     assert!(seen.get(&namespace, "bad").is_none());
     eventually(SOON, "the unreadable object is counted", || async {
         (metric(&service, "holdfast_gc_watch_malformed_total", "things") > 0.5).then_some(())
+    })
+    .await;
+    // Whoever wrote it reads in one event what is wrong, however many services noticed.
+    let other = crate::service("executor", "two", &namespace).await;
+    let watched = Api::<Thing>::namespaced(other.client.clone(), &namespace);
+    let _ = cached(&other, "things", watched, watcher::Config::default());
+    eventually(SOON, "another service notices it", || async {
+        (metric(&other, "holdfast_executor_watch_malformed_total", "things") > 0.5).then_some(())
+    })
+    .await;
+    other
+        .events
+        .publish(&sample::backup(&namespace, "b", "p"), false, "Last", "")
+        .await;
+    let events: Api<Event> = Api::namespaced(service.client.clone(), &namespace);
+    eventually(SOON, "all was reported", || async {
+        let all = events.list(&ListParams::default()).await.unwrap().items;
+        let about = |reason: &str| {
+            all.iter()
+                .filter(|event| event.reason.as_deref() == Some(reason))
+                .count()
+        };
+        let note = all
+            .iter()
+            .any(|event| event.note.as_deref().is_some_and(|note| note.contains("big")));
+        assert!(about("InvalidObject") <= 1, "{all:?}");
+        (about("InvalidObject") == 1 && about("Last") == 1 && note).then_some(())
     })
     .await;
 
