@@ -58,6 +58,7 @@ integration: tools ## Tests against a real API server, a real NATS and the real 
 e2e: cluster install ## Tests on the local cluster, with real databases
 	. deploy/cluster/env.sh && cargo test -p holdfast-e2e --test path -- --test-threads=$(or $(E2E_THREADS),4)
 	. deploy/cluster/env.sh && cargo test -p holdfast-e2e --test alone -- --test-threads=1
+	deploy/ci/killed-cluster.sh
 
 .PHONY: cluster
 cluster: ## Bring up the local cluster (one real node); idempotent

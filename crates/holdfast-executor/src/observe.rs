@@ -228,7 +228,10 @@ where
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
     Ok(match name.filter(|name| !name.is_empty()) {
-        Some(name) => Seen::live(write::get(api, name).await?.map(Arc::new)),
+        Some(name) => match write::get(api, name).await {
+            Err(WriteError::Unreadable(why)) => Seen::unreadable(why),
+            found => Seen::live(found?.map(Arc::new)),
+        },
         None => Seen::live(None),
     })
 }

@@ -13,8 +13,9 @@ use crate::{CommonArgs, args::LogFormat};
 /// How long the last traces may take to leave.
 const FLUSH: Duration = Duration::from_secs(3);
 
-/// Libraries that report what the services report themselves; directives of the user come later and win.
-const QUIET: &str = "async_nats=off,kube_client::client::builder=off";
+/// Libraries that report what the services report themselves, or quote whole objects, credentials and all, when one
+/// cannot be read; directives of the user come later and win.
+const QUIET: &str = "async_nats=off,kube_client::client=error,kube_client::client::builder=off";
 
 /// Keeps what must be flushed when the service ends.
 #[derive(Clone, Debug, Default)]

@@ -29,6 +29,9 @@ pub enum WriteError {
     /// The API server refuses it and will refuse it again: forbidden, invalid or too large.
     #[error("refused: {0}")]
     Refused(String),
+    /// The object is there and cannot be read as its kind, until somebody corrects it.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
     /// No answer, or one that may be another next time; a write may have happened.
     #[error("{0}")]
     Transient(#[source] kube::Error),
@@ -41,6 +44,7 @@ impl Category for WriteError {
             Self::Exists => "exists",
             Self::NotFound => "not-found",
             Self::Refused(_) => "refused",
+            Self::Unreadable(_) => "unreadable",
             Self::Transient(_) => "transient",
         }
     }
@@ -50,15 +54,17 @@ impl Category for WriteError {
             // Existence and absence were learnt after the decision: a fresh look decides again.
             Self::Conflict | Self::Exists | Self::NotFound => Retry::Conflict,
             // What is refused now may be allowed later (a quota, a role), so it is tried on, slowly.
-            Self::Refused(_) | Self::Transient(_) => Retry::Transient,
+            Self::Refused(_) | Self::Unreadable(_) | Self::Transient(_) => Retry::Transient,
         }
     }
 }
 
 impl From<kube::Error> for WriteError {
     fn from(error: kube::Error) -> Self {
-        let kube::Error::Api(status) = &error else {
-            return Self::Transient(error);
+        let status = match &error {
+            kube::Error::Api(status) => status,
+            kube::Error::SerdeError(why) => return Self::Unreadable(why.to_string()),
+            _ => return Self::Transient(error),
         };
         match (status.code, status.reason.as_str()) {
             (409, "AlreadyExists") => Self::Exists,

@@ -1,6 +1,6 @@
 //! What admission rests on, from the caches, and live where a decision asks for it.
 
-use std::sync::Arc;
+use std::{fmt::Debug, sync::Arc};
 
 use holdfast_api::{Backup, BackupPolicy, BackupRepo, BackupTool};
 use holdfast_core::{
@@ -11,6 +11,7 @@ use holdfast_core::{
 use holdfast_runtime::{trace, write, write::WriteError};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, ResourceExt as _, api::ListParams};
+use serde::de::DeserializeOwned;
 
 use crate::Context;
 
@@ -47,22 +48,21 @@ pub(crate) async fn read(context: &Context, observed: &mut Observed, read: Read)
     match read {
         Read::Policy => {
             let api = Api::namespaced(client, &namespace);
-            let policy = write::get(&api, &observed.backup.spec.backup_policy_name).await?;
+            let policy = live(&api, &observed.backup.spec.backup_policy_name).await?;
             // What it names may be another tool, another place, other pods.
-            observed.tool = tool(context, policy.as_ref());
+            observed.tool = tool(context, policy.get());
             (observed.repo, observed.claim, observed.pods) = (Seen::default(), Seen::default(), None);
-            observed.policy = Seen::live(policy.map(Arc::new));
+            observed.policy = policy;
         }
         Read::Tool => {
             let name = section.and_then(|section| section.backup_tool_name).unwrap_or_default();
-            observed.tool = Seen::live(write::get(&Api::all(client), &name).await?.map(Arc::new));
+            observed.tool = live(&Api::all(client), &name).await?;
         }
         Read::Repo => {
             let Some(backup::Storage::Repo(name)) = storage(observed) else {
                 return Ok(());
             };
-            let repo = write::get(&Api::all(client), &name).await?.map(Arc::new);
-            observed.repo = Seen::live(repo);
+            observed.repo = live(&Api::all(client), &name).await?;
         }
         Read::Repos => {
             let all: Api<BackupRepo> = Api::all(client);
@@ -74,11 +74,7 @@ pub(crate) async fn read(context: &Context, observed: &mut Observed, read: Read)
             let Some(backup::Storage::Claim(name)) = storage(observed) else {
                 return Ok(());
             };
-            observed.claim = Seen::live(
-                write::get(&Api::namespaced(client, &namespace), &name)
-                    .await?
-                    .map(Arc::new),
-            );
+            observed.claim = live(&Api::namespaced(client, &namespace), &name).await?;
         }
         Read::Pods => {
             let selector = section
@@ -91,6 +87,16 @@ pub(crate) async fn read(context: &Context, observed: &mut Observed, read: Read)
         }
     }
     Ok(())
+}
+
+async fn live<K>(api: &Api<K>, name: &str) -> Result<Seen<K>, WriteError>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    match write::get(api, name).await {
+        Err(WriteError::Unreadable(why)) => Ok(Seen::unreadable(why)),
+        found => Ok(Seen::live(found?.map(Arc::new))),
+    }
 }
 
 fn storage(observed: &Observed) -> Option<backup::Storage> {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::scene::{Scene, wait};
+use crate::scene::{Scene, kubectl, wait};
 
 #[test]
 fn names_that_do_not_exist_fail_with_the_promised_text_after_a_grace() {
@@ -128,9 +128,7 @@ fn a_database_that_is_not_ready_is_waited_for() {
         "touch",
         "/data/ready",
     ];
-    wait(30, "the pod to take a command", || {
-        crate::scene::kubectl(&ready, None).ok()
-    });
+    wait(30, "the pod to take a command", || kubectl(&ready, None).ok());
     scene.phase("backup", "b1", "Completed", 90);
     scene.end();
 }
@@ -147,11 +145,84 @@ fn a_namespace_deleted_in_the_middle_goes_away() {
             .any(|pod| pod["status"]["phase"] == "Running" && pod["metadata"]["labels"]["holdfast.io/role"] == "backup")
             .then_some(())
     });
-    crate::scene::kubectl(&["delete", "namespace", &scene.name, "--wait=false"], None).unwrap();
+    kubectl(&["delete", "namespace", &scene.name, "--wait=false"], None).unwrap();
     wait(120, "the namespace to be gone", || {
-        crate::scene::kubectl(&["get", "namespace", &scene.name], None)
-            .is_err()
+        kubectl(&["get", "namespace", &scene.name], None).is_err().then_some(())
+    });
+    scene.end();
+}
+
+#[test]
+fn a_claim_that_never_binds_is_named_and_the_backup_can_be_deleted() {
+    let scene = Scene::new("unbound");
+    let claim = json!({"name": "nowhere", "storageClassName": "nowhere", "initCapacity": "64Mi"});
+    scene.policy(
+        "nowhere",
+        &json!({"spec": {"datafile": {"backupRepoName": null, "persistentVolumeClaim": claim}}}),
+    );
+    scene.backup("b1", "nowhere");
+    let said = scene.condition("backup", "b1", "Reconciling", "Unschedulable", 60);
+    let text = said["message"].as_str().unwrap();
+    assert!(text.contains("PersistentVolumeClaim"), "{text}");
+    // Others are not held up.
+    scene.backup("b2", "p");
+    scene.phase("backup", "b2", "Completed", 90);
+    scene.delete("backup", "b1");
+    scene.gone("backup", "b1", 90);
+    scene.end();
+}
+
+#[test]
+fn of_several_pods_the_first_ready_one_by_name_is_backed_up() {
+    let scene = Scene::new("several");
+    scene.database(3, &json!({}));
+    wait(90, "three replicas", || {
+        (scene.get("statefulset", "db")?["status"]["readyReplicas"] == 3).then_some(())
+    });
+    scene.backup("b1", "p");
+    scene.phase("backup", "b1", "Completed", 90);
+    // Pods that are not Ready are passed over.
+    scene.delete("pod", "db-0");
+    scene.backup("b2", "p");
+    scene.phase("backup", "b2", "Completed", 90);
+    for name in ["b1", "b2"] {
+        let backup = scene.get("backup", name).unwrap();
+        let pod = backup["status"]["plan"]["podName"].as_str().unwrap();
+        assert!(
+            pod.starts_with("db-") && (name != "b1" || pod == "db-0"),
+            "{name}: {pod}"
+        );
+    }
+    scene.end();
+}
+
+#[test]
+fn an_object_that_cannot_be_read_says_so_and_stops_nobody() {
+    let scene = Scene::new("unreadable");
+    // The API server takes it, because Kubernetes' own parts are free-form; nobody can run it.
+    scene.tool("-bad", "true", &json!({"spec": {"env": [{"name": {"no": "text"}}]}}));
+    let about = format!("{}-bad", scene.name);
+    wait(30, "an event about the tool", || {
+        let events = kubectl(&["-n", "default", "get", "events", "-o", "json"], None).ok()?;
+        let events: serde_json::Value = serde_json::from_str(&events).ok()?;
+        events["items"]
+            .as_array()?
+            .iter()
+            .any(|event| event["reason"] == "InvalidObject" && event["involvedObject"]["name"] == about.as_str())
             .then_some(())
     });
+    scene.backup("b1", "p");
+    scene.phase("backup", "b1", "Completed", 90);
+    scene.policy("bad", &json!({"spec": {"datafile": {"backupToolName": about}}}));
+    scene.backup("b2", "bad");
+    let said = scene.condition("backup", "b2", "Reconciling", "InvalidObject", 30);
+    assert!(said["message"].as_str().unwrap().contains(&about), "{said}");
+    // Corrected, it serves.
+    scene.tool(
+        "-bad",
+        "echo x >$BACKUP_DIR/file",
+        &json!({"spec": {"env": [{"name": "A", "value": "b"}]}}),
+    );
+    scene.phase("backup", "b2", "Completed", 90);
     scene.end();
 }

@@ -34,9 +34,13 @@ pub fn find(observed: &Observed) -> Result<Found<'_>, Problem> {
         ));
     }
     let name = &backup.spec.backup_policy_name;
-    let policy = present(&observed.policy, Read::Policy, Reason::PolicyNotFound, || {
-        format!("backuppolicies.dataprotection.kubeblocks.io \"{name}\" not found")
-    })?;
+    let policy = present(
+        &observed.policy,
+        Read::Policy,
+        Reason::PolicyNotFound,
+        ("BackupPolicy", name),
+        || format!("backuppolicies.dataprotection.kubeblocks.io \"{name}\" not found"),
+    )?;
     if !has_section(policy, backup.spec.backup_type) {
         let kind = backup.spec.backup_type.as_str();
         let text = format!("backupPolicy: {name} not supports {kind} backup in backupPolicy");
@@ -56,7 +60,17 @@ pub fn find(observed: &Observed) -> Result<Found<'_>, Problem> {
     Ok(Found { policy, repo, pod })
 }
 
-fn present<K>(seen: &Seen<K>, read: Read, reason: Reason, text: impl FnOnce() -> String) -> Result<&K, Problem> {
+fn present<'a, K>(
+    seen: &'a Seen<K>,
+    read: Read,
+    reason: Reason,
+    (kind, name): (&str, &str),
+    text: impl FnOnce() -> String,
+) -> Result<&'a K, Problem> {
+    if let Some(why) = &seen.unreadable {
+        let text = backup::unreadable(kind, name, why);
+        return Err(Problem::Wait(Reason::InvalidObject, text));
+    }
     match seen.get() {
         Some(object) => Ok(object),
         None if seen.live => Err(Problem::Missing(reason, text())),
@@ -115,9 +129,13 @@ fn tool(observed: &Observed, section: &CommonBackupPolicy) -> Result<(), Problem
             "spec.datafile.backupToolName is empty".to_owned(),
         ));
     }
-    let tool = present(&observed.tool, Read::Tool, Reason::ToolNotFound, || {
-        format!("backupTool: {name} not found")
-    })?;
+    let tool = present(
+        &observed.tool,
+        Read::Tool,
+        Reason::ToolNotFound,
+        ("BackupTool", name),
+        || format!("backupTool: {name} not found"),
+    )?;
     if tool.spec.deploy_kind == DeployKind::StatefulSet {
         let text = format!("backupTool {name} runs continuously (deployKind statefulSet), which data files do not");
         return Err(Problem::Fail(Reason::Unsupported, text));
@@ -139,9 +157,13 @@ fn storage(observed: &Observed, section: &CommonBackupPolicy) -> Result<Option<S
     })? {
         Storage::Repo(name) => {
             if !observed.repos.iter().any(|repo| repo.name_any() == name) {
-                present(&observed.repo, Read::Repo, Reason::RepoNotFound, || {
-                    format!("backup repo {name} not found")
-                })?;
+                present(
+                    &observed.repo,
+                    Read::Repo,
+                    Reason::RepoNotFound,
+                    ("BackupRepo", &name),
+                    || format!("backup repo {name} not found"),
+                )?;
             }
             Ok(Some(name))
         }

@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 
 use super::plan::section;
 use super::storage::{Storage, is_ready, no_claim_name, not_ready, storage};
-use super::{Observed, Read, Write};
+use super::{Observed, Read, Seen, Write};
 use crate::naming;
 use crate::pod::{is_over, node_matches};
 
@@ -45,9 +45,13 @@ pub(super) fn parts(observed: &Observed) -> Result<Parts<'_>, Problem> {
     let policy = policy(observed)?;
     let section = section(policy).ok_or_else(|| {
         let name = &backup.spec.backup_policy_name;
-        confirmed(observed.policy.live, Read::Policy, Reason::BackupNotSupported, || {
-            format!("backupPolicy: {name} not supports datafile backup in backupPolicy")
-        })
+        absent(
+            &observed.policy,
+            Read::Policy,
+            Reason::BackupNotSupported,
+            ("BackupPolicy", name),
+            || format!("backupPolicy: {name} not supports datafile backup in backupPolicy"),
+        )
     })?;
     let tool = tool(observed, section)?;
     logs(tool, policy)?;
@@ -103,30 +107,53 @@ fn supported(backup: &Backup) -> Result<(), Problem> {
     }
 }
 
-/// A failure that rests on what is absent: only after the API server itself said so.
-fn confirmed(live: bool, read: Read, reason: Reason, text: impl FnOnce() -> String) -> Problem {
-    if live {
+/// What an object's absence means: a failure only after the API server itself said so. What is there and cannot be
+/// read may be corrected.
+fn absent<K>(
+    seen: &Seen<K>,
+    read: Read,
+    reason: Reason,
+    (kind, name): (&str, &str),
+    text: impl FnOnce() -> String,
+) -> Problem {
+    if let Some(why) = &seen.unreadable {
+        return Problem::Wait(Reason::InvalidObject, unreadable(kind, name, why));
+    }
+    if seen.live {
         Problem::Fail(reason, text())
     } else {
         Problem::Read(read)
     }
 }
 
+/// Says that an object is there and holds what nobody can read.
+pub fn unreadable(kind: &str, name: &str, why: &str) -> String {
+    format!("{kind} \"{name}\" cannot be read: {why}")
+}
+
 fn policy(observed: &Observed) -> Result<&BackupPolicy, Problem> {
-    observed.policy.get().ok_or_else(|| {
-        confirmed(observed.policy.live, Read::Policy, Reason::PolicyNotFound, || {
-            let name = &observed.backup.spec.backup_policy_name;
-            format!("backuppolicies.dataprotection.kubeblocks.io \"{name}\" not found")
-        })
+    let (seen, name) = (&observed.policy, &observed.backup.spec.backup_policy_name);
+    seen.get().ok_or_else(|| {
+        absent(
+            seen,
+            Read::Policy,
+            Reason::PolicyNotFound,
+            ("BackupPolicy", name),
+            || format!("backuppolicies.dataprotection.kubeblocks.io \"{name}\" not found"),
+        )
     })
 }
 
 fn tool<'a>(observed: &'a Observed, section: &CommonBackupPolicy) -> Result<&'a BackupTool, Problem> {
     let name = section.backup_tool_name.as_deref().unwrap_or_default();
     let tool = observed.tool.get().ok_or_else(|| {
-        confirmed(observed.tool.live, Read::Tool, Reason::ToolNotFound, || {
-            format!("backupTool: {name} not found")
-        })
+        absent(
+            &observed.tool,
+            Read::Tool,
+            Reason::ToolNotFound,
+            ("BackupTool", name),
+            || format!("backupTool: {name} not found"),
+        )
     })?;
     if tool.spec.deploy_kind == DeployKind::StatefulSet {
         let text = format!("backupTool {name} has deployKind statefulSet, which is not supported by this version");
@@ -174,7 +201,13 @@ fn repository<'a>(
         Storage::Repo(name) => {
             let repo = observed.repo.get().ok_or_else(|| {
                 let text = || format!("backup repo {name} not found");
-                confirmed(observed.repo.live, Read::Repo, Reason::RepoNotFound, text)
+                absent(
+                    &observed.repo,
+                    Read::Repo,
+                    Reason::RepoNotFound,
+                    ("BackupRepo", &name),
+                    text,
+                )
             })?;
             Ok((Some(repo), repository_claim(observed, repo)?))
         }

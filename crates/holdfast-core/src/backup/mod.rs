@@ -38,7 +38,7 @@ use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, 
 
 pub use cleanup::{Owner, cleanup};
 pub use decide::decide;
-pub use lookup::Problem;
+pub use lookup::{Problem, unreadable};
 pub use plan::{is_admitted, section};
 pub use report::report_job_name;
 pub use state::can_become;
@@ -65,17 +65,34 @@ pub struct Seen<K> {
     pub object: Option<Arc<K>>,
     /// Whether the API server said so just now; false for a cache, and for what was not looked up.
     pub live: bool,
+    /// Why it cannot be read as its kind, where it is there and cannot.
+    pub unreadable: Option<String>,
 }
 
 impl<K> Seen<K> {
     /// From a cache.
     pub fn cached(object: Option<Arc<K>>) -> Self {
-        Self { object, live: false }
+        Self {
+            object,
+            live: false,
+            unreadable: None,
+        }
     }
 
     /// From the API server, just now.
     pub fn live(object: Option<Arc<K>>) -> Self {
-        Self { object, live: true }
+        Self {
+            live: true,
+            ..Self::cached(object)
+        }
+    }
+
+    /// There, as the API server said just now, but holding what nobody can read.
+    pub fn unreadable(why: String) -> Self {
+        Self {
+            unreadable: Some(why),
+            ..Self::live(None)
+        }
     }
 
     /// The object, however it was seen.

@@ -204,6 +204,18 @@ fn whatever_changes_the_wait_ends() {
 }
 
 #[test]
+fn what_cannot_be_read_is_waited_for() {
+    let mut seen = observed();
+    seen.tool = Seen::unreadable("env: a map".to_owned());
+    let Some(Write::Status(status)) = pass(&mut seen, at(60)).write else {
+        panic!()
+    };
+    let said = status.conditions.iter().find(|c| c.type_ == "Reconciling").unwrap();
+    assert_eq!((said.status.as_str(), said.reason.as_str()), ("True", "InvalidObject"));
+    assert!(said.message.contains("cannot be read: env: a map"), "{said:?}");
+}
+
+#[test]
 fn a_wait_is_written_once() {
     let mut seen = observed();
     seen.tool = Seen::cached(None);

@@ -65,23 +65,54 @@ fn what_is_not_admitted_or_over_or_being_deleted_is_left_alone() {
 }
 
 #[test]
+fn what_cannot_be_read_is_waited_for() {
+    for lose in [
+        (|seen| seen.policy = Seen::unreadable("env: a map".to_owned())) as fn(&mut Observed),
+        |seen| seen.tool = Seen::unreadable("env: a map".to_owned()),
+        |seen| seen.repo = Seen::unreadable("env: a map".to_owned()),
+    ] {
+        let mut observed = ready();
+        lose(&mut observed);
+        let (reason, message) = told(&decide(&observed, at(9)));
+        assert_eq!(reason, "InvalidObject");
+        assert!(message.contains("cannot be read: env: a map"), "{message}");
+        assert_eq!(failed(&decide(&observed, at(LATE))).0, "InvalidObject");
+    }
+}
+
+#[test]
 fn a_name_that_does_not_exist_fails_only_by_the_api_servers_own_word() {
     type Lose = fn(&mut Observed, bool);
     let table: [(Lose, Read, &str, &str); 3] = [
         (
-            |observed, live| observed.policy = Seen { object: None, live },
+            |observed, live| {
+                observed.policy = Seen {
+                    live,
+                    ..Seen::default()
+                }
+            },
             Read::Policy,
             "PolicyNotFound",
             "backuppolicies.dataprotection.kubeblocks.io \"p1\" not found",
         ),
         (
-            |observed, live| observed.tool = Seen { object: None, live },
+            |observed, live| {
+                observed.tool = Seen {
+                    live,
+                    ..Seen::default()
+                }
+            },
             Read::Tool,
             "ToolNotFound",
             "backupTool: tool not found",
         ),
         (
-            |observed, live| observed.repo = Seen { object: None, live },
+            |observed, live| {
+                observed.repo = Seen {
+                    live,
+                    ..Seen::default()
+                }
+            },
             Read::Repo,
             "RepoNotFound",
             "backup repo r not found",
