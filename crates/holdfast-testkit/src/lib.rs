@@ -6,6 +6,7 @@
 
 mod apiserver;
 mod nats;
+pub mod permissions;
 mod pki;
 pub mod process;
 pub mod sample;

@@ -5,5 +5,4 @@
 mod claims;
 mod deletion;
 mod lifecycle;
-mod permissions;
 mod support;

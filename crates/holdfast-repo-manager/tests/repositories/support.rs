@@ -14,7 +14,7 @@ use clap::Parser as _;
 use holdfast_api::{BackupRepo, BackupRepoPhase, StorageProvider, names::LABEL_REPO_UID};
 use holdfast_repo_manager::Args;
 use holdfast_runtime::Service;
-use holdfast_testkit::{ApiServer, eventually, sample};
+use holdfast_testkit::{ApiServer, eventually, permissions, sample};
 use k8s_openapi::{
     api::{
         core::v1::{PersistentVolumeClaim, Secret},
@@ -30,8 +30,6 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, sync::OnceCell};
-
-use crate::permissions::as_manager;
 
 /// How long something may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -75,7 +73,8 @@ async fn manager(server: &'static ApiServer) -> String {
         "one",
     ];
     let args = Args::parse_from(args);
-    let service = Service::start_with("repo-manager", &args.common, as_manager(server, &own).await).unwrap();
+    let config = permissions::as_service(server, "repo-manager", &own).await.unwrap();
+    let service = Service::start_with("repo-manager", &args.common, config).unwrap();
     tokio::spawn(service.run(|service| holdfast_repo_manager::run(service, args)));
     own
 }
