@@ -1,0 +1,10 @@
+//! The restore service against a real API server, with the rights that the chart gives it. There are no nodes and no
+//! controllers: the tests play the Job and StatefulSet controllers, kubelet and the agent by writing the status that
+//! these would write.
+
+#![allow(clippy::expect_used, reason = "a test that does not find what it needs has failed")]
+
+mod history;
+mod path;
+mod service;
+mod world;

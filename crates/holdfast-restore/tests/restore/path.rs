@@ -1,0 +1,62 @@
+//! Restores that go well.
+
+use holdfast_api::names::{ROLE_RESTORE, ROLE_VERIFY};
+use holdfast_core::restore::Kind;
+
+use crate::{
+    service::shared,
+    world::{REPLICAS, World},
+};
+
+#[tokio::test]
+async fn a_stateful_set_is_stopped_written_and_brought_back() {
+    whole_path(Kind::StatefulSet, "set").await;
+}
+
+#[tokio::test]
+async fn a_deployment_is_stopped_written_and_brought_back() {
+    whole_path(Kind::Deployment, "deployment").await;
+}
+
+async fn whole_path(kind: Kind, prefix: &str) {
+    let world = World::on(shared().await, prefix, kind).await;
+    let history = world.record().await;
+    let restore = world.restore("r").await;
+    let verify = world.job(&restore, ROLE_VERIFY).await;
+    world.succeed(&verify).await;
+    let held = world.scaled_to(0, true).await.held.expect("a mark");
+    assert_eq!(
+        (Some(&held.uid), held.name.as_str(), held.replicas),
+        (restore.metadata.uid.as_ref(), "r", REPLICAS)
+    );
+    world.says("r", "ScalingDown").await;
+    world.play_workload().await;
+    let write = world.job(&restore, ROLE_RESTORE).await;
+    world.says("r", "Restoring").await;
+    world.succeed(&write).await;
+    world.scaled_to(REPLICAS, false).await;
+    world.says("r", "ScalingUp").await;
+    world.play_workload().await;
+    let done = world.completes("r").await;
+    world.tells(&done, "Completed", false).await;
+
+    let name = verify.metadata.name.expect("a name");
+    let expected = [
+        "shop: 3 replicas",
+        "r: New unguarded",
+        "r: New",
+        "r: InProgressPhy Verifying",
+        &format!("{name}: verify Running"),
+        &format!("{name}: verify Complete"),
+        "shop: 0 replicas, held by r that had 3",
+        "r: InProgressPhy ScalingDown",
+        "r: InProgressPhy ScalingDown (may have written)",
+        "r: restore Running",
+        "r: InProgressPhy Restoring (may have written)",
+        "r: restore Complete",
+        "shop: 3 replicas",
+        "r: InProgressPhy ScalingUp (may have written)",
+        "r: Completed (may have written)",
+    ];
+    history.is(&expected).await;
+}

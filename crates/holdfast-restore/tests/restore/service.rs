@@ -1,0 +1,67 @@
+//! A restore service at work.
+
+use std::{sync::mpsc, thread::JoinHandle};
+
+use clap::Parser as _;
+use holdfast_restore::Args;
+use holdfast_runtime::{CancellationToken, Service};
+use holdfast_testkit::{ApiServer, permissions};
+use tokio::sync::OnceCell;
+
+/// Seconds that the services under test wait for what is not ready: more than a step takes, less than a test may.
+pub(crate) const PATIENCE: u32 = 8;
+
+/// A running restore service, on a thread and a runtime of its own: tests come and go.
+pub(crate) struct Restore {
+    stop: CancellationToken,
+    thread: JoinHandle<()>,
+}
+
+impl Restore {
+    /// Starts a replica of this name with the rights of the service.
+    pub(crate) async fn start(server: &ApiServer, name: &str) -> Self {
+        let patience = format!("--patience-seconds={PATIENCE}");
+        let arguments = [
+            "holdfast-restore",
+            "--agent-image=agent:test",
+            "--http-addr=127.0.0.1:0",
+            "--namespace=default",
+            "--log=warn",
+            "--log-format=text",
+            &patience,
+            "--pod-name",
+            name,
+        ];
+        let args = Args::try_parse_from(arguments).expect("valid arguments");
+        let config = permissions::as_service(server, "restore", "default")
+            .await
+            .expect("the rights of the chart");
+        let (send, receive) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            let runtime = builder.worker_threads(2).enable_all().build();
+            runtime.expect("a runtime").block_on(async move {
+                let service = Service::start_with("restore", &args.common, config).expect("a service");
+                send.send(service.shutdown.clone()).expect("a listener");
+                let ran = service.run(|service| holdfast_restore::run(service, args)).await;
+                ran.expect("a restore service that runs");
+            });
+        });
+        let stop = receive.recv().expect("a restore service that starts");
+        Self { stop, thread }
+    }
+
+    /// Stops it as Kubernetes does, and waits until it is gone: its lease is released.
+    pub(crate) fn stop(self) {
+        self.stop.cancel();
+        self.thread.join().expect("a restore service that ends");
+    }
+}
+
+/// The server whose one restore service most tests share.
+pub(crate) async fn shared() -> &'static ApiServer {
+    static RESTORE: OnceCell<Restore> = OnceCell::const_new();
+    let server = ApiServer::shared().await;
+    RESTORE.get_or_init(|| Restore::start(server, "restore-shared")).await;
+    server
+}
