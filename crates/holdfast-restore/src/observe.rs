@@ -1,6 +1,9 @@
 //! Everything that a restore rests on, read from the API server itself.
 
-use holdfast_api::{Backup, BackupTool, RestoreJob, RestoreJobPhase};
+use holdfast_api::{
+    Backup, BackupTool, RestoreJob, RestoreJobPhase,
+    names::{LABEL_RESTORE_UID, LABEL_ROLE, ROLE_RESTORE, ROLE_VERIFY},
+};
 use holdfast_core::{
     restore::{self, Holder, Kind, Observed, Workload},
     target,
@@ -56,8 +59,8 @@ pub(crate) async fn observe(
     let jobs: Api<Job> = Api::namespaced(client, &namespace);
     let verify = write::get(&jobs, &restore::verify_job_name(&found)).await?;
     let written = write::get(&jobs, &restore::restore_job_name(&found)).await?;
-    let verify_pods = pods_of_job(context, &namespace, verify.as_ref()).await?;
-    let write_pods = pods_of_restore(context, &namespace, &found).await?;
+    let verify_pods = pods_with(context, &namespace, &found, ROLE_VERIFY).await?;
+    let write_pods = pods_with(context, &namespace, &found, ROLE_RESTORE).await?;
     Ok(Observed {
         settings: context.settings.clone(),
         restore: found,
@@ -141,23 +144,11 @@ async fn pods_of(context: &Context, namespace: &str, selector: &LabelSelector) -
     list(context, namespace, &labels).await
 }
 
-async fn pods_of_job(context: &Context, namespace: &str, job: Option<&Job>) -> Result<Vec<Pod>, WriteError> {
-    let Some(uid) = job.and_then(kube::ResourceExt::uid) else {
-        return Ok(Vec::new());
-    };
-    list(context, namespace, &format!("batch.kubernetes.io/controller-uid={uid}")).await
-}
-
-/// The pods that may write: found by the restore's uid, so that those of a Job that is gone are seen too.
-async fn pods_of_restore(context: &Context, namespace: &str, found: &RestoreJob) -> Result<Vec<Pod>, WriteError> {
-    use holdfast_api::names::{LABEL_RESTORE_UID, LABEL_ROLE, ROLE_RESTORE};
+/// The pods of its Jobs: found by the restore's uid, so that those of a Job that is gone are seen too.
+async fn pods_with(context: &Context, namespace: &str, found: &RestoreJob, role: &str) -> Result<Vec<Pod>, WriteError> {
     let uid = found.uid().unwrap_or_default();
-    list(
-        context,
-        namespace,
-        &format!("{LABEL_RESTORE_UID}={uid},{LABEL_ROLE}={ROLE_RESTORE}"),
-    )
-    .await
+    let labels = format!("{LABEL_RESTORE_UID}={uid},{LABEL_ROLE}={role}");
+    list(context, namespace, &labels).await
 }
 
 async fn list(context: &Context, namespace: &str, labels: &str) -> Result<Vec<Pod>, WriteError> {
