@@ -53,7 +53,11 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     });
     let jobs: Cached<Job> = cached(&service, "jobs", Api::all(client.clone()), ours.clone());
     let pods: Cached<Pod> = cached(&service, "pods", Api::all(client), ours);
-    context.restores.synced().await;
+    // A watch that was stopped before its first list is never synced.
+    tokio::select! {
+        () = context.restores.synced() => {}
+        () = service.shutdown.cancelled() => return Ok(()),
+    }
     let queue = Queue::new("restorejobs");
     context
         .restores
