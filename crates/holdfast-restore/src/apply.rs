@@ -1,7 +1,7 @@
 //! Applies what was decided.
 
 use holdfast_api::RestoreJob;
-use holdfast_core::restore::{Kind, Observed, Workload, Write};
+use holdfast_core::restore::{Kind, Workload, Write};
 use holdfast_runtime::write::{self, Propagation, WriteError};
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
@@ -13,9 +13,8 @@ use serde_json::Value;
 use crate::Context;
 
 /// Makes the one write.
-pub(crate) async fn apply(context: &Context, observed: &Observed, write: Write) -> Result<(), WriteError> {
+pub(crate) async fn apply(context: &Context, found: &RestoreJob, write: Write) -> Result<(), WriteError> {
     let client = context.service.client.clone();
-    let found = &observed.restore;
     let namespace = found.namespace().unwrap_or_default();
     let restores: Api<RestoreJob> = Api::namespaced(client.clone(), &namespace);
     let jobs: Api<Job> = Api::namespaced(client, &namespace);

@@ -8,6 +8,7 @@ mod args;
 mod metrics;
 mod observe;
 mod orphans;
+mod read;
 mod reconcile;
 
 use std::{sync::Arc, time::Duration};

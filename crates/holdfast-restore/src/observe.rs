@@ -19,20 +19,22 @@ use k8s_openapi::{
 };
 use kube::{Api, ResourceExt as _, api::ListParams};
 
-use crate::Context;
+use crate::{
+    Context,
+    read::{Read, Unseen, read},
+};
 
 /// Reads everything.
-pub(crate) async fn observe(
-    context: &Context,
-    found: RestoreJob,
-    refused: Option<String>,
-) -> Result<Observed, WriteError> {
+pub(crate) async fn observe(context: &Context, found: RestoreJob, refused: Option<String>) -> Result<Observed, Unseen> {
     let client = context.service.client.clone();
     let namespace = found.namespace().unwrap_or_default();
     let new = restore::phase(&found) == RestoreJobPhase::New;
-    let backups: Api<Backup> = Api::namespaced(client.clone(), &namespace);
-    let backup = if new {
-        write::get(&backups, &found.spec.backup_job_name).await?
+    // One that is being deleted does not need them any more.
+    let backup = if new && found.metadata.deletion_timestamp.is_none() {
+        let name = &found.spec.backup_job_name;
+        read::<Backup>(client.clone(), Some(&namespace), name)
+            .await?
+            .readable()?
     } else {
         None
     };
@@ -40,7 +42,7 @@ pub(crate) async fn observe(
         .as_ref()
         .and_then(|backup| backup.status.as_ref()?.backup_tool_name.clone())
     {
-        Some(name) => write::get(&Api::<BackupTool>::all(client.clone()), &name).await?,
+        Some(name) => read::<BackupTool>(client.clone(), None, &name).await?.readable()?,
         None => None,
     };
     let workloads = if new {
@@ -129,13 +131,14 @@ async fn holder(
     if Some(&held.uid) == found.metadata.uid.as_ref() {
         return Ok(Holder::Ours);
     }
-    let api: Api<RestoreJob> = Api::namespaced(context.service.client.clone(), namespace);
-    let other = write::get(&api, &held.name)
-        .await?
-        .filter(|other| other.metadata.uid.as_deref() == Some(held.uid.as_str()));
-    Ok(match other {
-        Some(other) if !restore::is_over(&other) => Holder::AtWork(held.name),
-        Some(_) | None => Holder::Over,
+    let client = context.service.client.clone();
+    Ok(match read::<RestoreJob>(client, Some(namespace), &held.name).await? {
+        Read::Found(other) if other.metadata.uid.as_ref() == Some(&held.uid) && !restore::is_over(&other) => {
+            Holder::AtWork(held.name)
+        }
+        // Nobody can say how far it got, and it goes on where it was once it can be read.
+        Read::Unreadable(uid, _) if uid.as_ref() == Some(&held.uid) => Holder::AtWork(held.name),
+        Read::Found(_) | Read::Unreadable(..) | Read::Absent => Holder::Over,
     })
 }
 

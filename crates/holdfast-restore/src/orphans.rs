@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 
 use holdfast_api::{RestoreJob, names::LABEL_HELD};
 use holdfast_core::restore::{self, Workload};
-use holdfast_runtime::write::{self, WriteError};
+use holdfast_runtime::write::WriteError;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::{Api, Resource, ResourceExt as _, api::ListParams};
 
-use crate::Context;
+use crate::{
+    Context,
+    read::{Read, read},
+};
 
 /// The workloads, by uid, that were told about.
 #[derive(Debug, Default)]
@@ -37,9 +40,13 @@ where
     if told.0.contains(workload.uid()) {
         return Ok(());
     }
-    let api: Api<RestoreJob> = Api::namespaced(context.service.client.clone(), &object.namespace().unwrap_or_default());
-    let owner = write::get(&api, &held.name).await?;
-    if owner.is_some_and(|owner| owner.metadata.uid.as_deref() == Some(held.uid.as_str())) {
+    let namespace = object.namespace().unwrap_or_default();
+    let uid = match read::<RestoreJob>(context.service.client.clone(), Some(&namespace), &held.name).await? {
+        Read::Found(owner) => owner.metadata.uid,
+        Read::Unreadable(uid, _) => uid,
+        Read::Absent => None,
+    };
+    if uid.as_ref() == Some(&held.uid) {
         return Ok(());
     }
     if let Some(text) = restore::orphan(workload) {

@@ -11,7 +11,12 @@ use holdfast_runtime::{
 };
 use kube::{Api, ResourceExt as _};
 
-use crate::{Context, apply::apply, observe::observe};
+use crate::{
+    Context,
+    apply::apply,
+    observe::observe,
+    read::{self, Unseen},
+};
 
 /// A pass that could not be ended.
 #[derive(Debug, thiserror::Error)]
@@ -39,9 +44,16 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     let Some(found) = write::get(&api, &key.name).await? else {
         return Ok(Next::AwaitChange);
     };
-    let observed = observe(&context, found, None).await?;
+    let observed = match observe(&context, found.clone(), None).await {
+        Ok(observed) => observed,
+        Err(Unseen::Write(error)) => return Err(error.into()),
+        Err(Unseen::Unreadable(why)) => {
+            let decision = read::refuse(&found, &why, clock::now());
+            return Ok(carry_out(&context, &found, decision).await?);
+        }
+    };
     let decision = restore::decide(&observed, clock::now());
-    match carry_out(&context, &observed, decision).await {
+    match carry_out(&context, &found, decision).await {
         Err(WriteError::Refused(why)) if observed.refused.is_none() => {
             // A Job that the API server refuses is said on the object, and decided about once more.
             let observed = Observed {
@@ -49,13 +61,13 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
                 ..observed
             };
             let decision = restore::decide(&observed, clock::now());
-            Ok(carry_out(&context, &observed, decision).await?)
+            Ok(carry_out(&context, &found, decision).await?)
         }
         other => Ok(other?),
     }
 }
 
-async fn carry_out(context: &Context, observed: &Observed, decision: Decision) -> Result<Next, WriteError> {
+async fn carry_out(context: &Context, found: &RestoreJob, decision: Decision) -> Result<Next, WriteError> {
     let Decision { write, event, next } = decision;
     let wrote = write.is_some();
     if let Some(write) = write {
@@ -68,17 +80,17 @@ async fn carry_out(context: &Context, observed: &Observed, decision: Decision) -
         } else {
             None
         };
-        apply(context, observed, write).await?;
+        apply(context, found, write).await?;
         if let Some(status) = status {
-            context.metrics.moved(&observed.restore, &status);
-            tell(context, &observed.restore, &status);
+            context.metrics.moved(found, &status);
+            tell(context, found, &status);
         }
     }
     if let Some(event) = event {
         context
             .service
             .events
-            .publish(&observed.restore, event.warning, event.reason.as_str(), &event.note)
+            .publish(found, event.warning, event.reason.as_str(), &event.note)
             .await;
     }
     Ok(match next {
