@@ -26,7 +26,7 @@ use crate::world::{SOON, Scaled, World};
 /// By the revision of the whole store, which gives states of different kinds an order too.
 type Seen = Arc<Mutex<BTreeMap<u64, (String, String)>>>;
 
-/// Every state that RestoreJobs, workload and Jobs of a namespace had.
+/// Every state that each restore, workload and Job of a namespace had.
 pub(crate) struct History(Seen);
 
 impl World {
@@ -42,7 +42,7 @@ impl World {
 
 impl History {
     /// The states in order, without those that read as the same object's state before.
-    fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let mut last = BTreeMap::new();
         let mut lines = Vec::new();
         for (name, words) in self.0.lock().expect("no panic").values() {
@@ -67,7 +67,7 @@ impl History {
 
     /// How often these words were said.
     pub(crate) fn count(&self, words: &str) -> usize {
-        self.lines().iter().filter(|line| line.ends_with(words)).count()
+        self.lines().iter().filter(|line| line.contains(words)).count()
     }
 }
 

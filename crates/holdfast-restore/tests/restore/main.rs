@@ -4,7 +4,12 @@
 
 #![allow(clippy::expect_used, reason = "a test that does not find what it needs has failed")]
 
+mod deletion;
+mod endings;
 mod history;
 mod path;
+mod process;
+mod refusals;
 mod service;
+mod unreadable;
 mod world;

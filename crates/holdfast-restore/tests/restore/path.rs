@@ -2,10 +2,12 @@
 
 use holdfast_api::names::{ROLE_RESTORE, ROLE_VERIFY};
 use holdfast_core::restore::Kind;
+use holdfast_testkit::eventually;
+use k8s_openapi::api::batch::v1::Job;
 
 use crate::{
     service::shared,
-    world::{REPLICAS, World},
+    world::{REPLICAS, SOON, World},
 };
 
 #[tokio::test]
@@ -24,7 +26,7 @@ async fn whole_path(kind: Kind, prefix: &str) {
     let restore = world.restore("r").await;
     let verify = world.job(&restore, ROLE_VERIFY).await;
     world.succeed(&verify).await;
-    let held = world.scaled_to(0, true).await.held.expect("a mark");
+    let held = world.held_by("r").await.held.expect("a mark");
     assert_eq!(
         (Some(&held.uid), held.name.as_str(), held.replicas),
         (restore.metadata.uid.as_ref(), "r", REPLICAS)
@@ -34,7 +36,7 @@ async fn whole_path(kind: Kind, prefix: &str) {
     let write = world.job(&restore, ROLE_RESTORE).await;
     world.says("r", "Restoring").await;
     world.succeed(&write).await;
-    world.scaled_to(REPLICAS, false).await;
+    world.back().await;
     world.says("r", "ScalingUp").await;
     world.play_workload().await;
     let done = world.completes("r").await;
@@ -59,4 +61,21 @@ async fn whole_path(kind: Kind, prefix: &str) {
         "r: Completed (may have written)",
     ];
     history.is(&expected).await;
+}
+
+#[tokio::test]
+async fn a_restore_job_that_somebody_deletes_is_made_anew() {
+    let world = World::new("anew").await;
+    let (restore, first) = world.writing("r").await;
+    world.remove(&world.api::<Job>(), "r").await;
+    let second = eventually(SOON, "another job", || async {
+        let job = world.job(&restore, ROLE_RESTORE).await;
+        (job.metadata.uid != first.metadata.uid).then_some(job)
+    })
+    .await;
+    assert_eq!(world.scaled().await.counts(), (0, Some(REPLICAS)));
+    world.succeed(&second).await;
+    world.back().await;
+    world.play_workload().await;
+    world.completes("r").await;
 }

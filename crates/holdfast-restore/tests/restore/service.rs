@@ -1,6 +1,10 @@
 //! A restore service at work.
 
-use std::{sync::mpsc, thread::JoinHandle};
+use std::{
+    sync::mpsc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
 use clap::Parser as _;
 use holdfast_restore::Args;
@@ -53,15 +57,18 @@ impl Restore {
 
     /// Stops it as Kubernetes does, and waits until it is gone: its lease is released.
     pub(crate) fn stop(self) {
+        let began = Instant::now();
         self.stop.cancel();
         self.thread.join().expect("a restore service that ends");
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(10), "work still ran: stopped after {took:?}");
     }
 }
 
 /// The server whose one restore service most tests share.
 pub(crate) async fn shared() -> &'static ApiServer {
     static RESTORE: OnceCell<Restore> = OnceCell::const_new();
-    let server = ApiServer::shared().await;
+    let server = Box::pin(ApiServer::shared()).await;
     RESTORE.get_or_init(|| Restore::start(server, "restore-shared")).await;
     server
 }

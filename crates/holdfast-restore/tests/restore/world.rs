@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 use holdfast_api::{
     Backup, BackupTool, RestoreJob, RestoreJobPhase,
     agent::AgentResult,
-    condition,
+    condition::{self, Reason},
     held::Held,
-    names::{ANNOTATION_HELD, LABEL_INSTANCE, LABEL_RESTORE_UID, LABEL_ROLE},
+    names::{ANNOTATION_HELD, LABEL_INSTANCE, LABEL_RESTORE_UID, LABEL_ROLE, ROLE_RESTORE, ROLE_VERIFY},
 };
 use holdfast_core::restore::{self, Kind};
 use holdfast_runtime::clock;
@@ -55,7 +55,7 @@ impl Scaled {
         let mark = object.annotations().get(ANNOTATION_HELD);
         Self {
             replicas: serde_json::from_value(object.data["spec"]["replicas"].clone()).expect("replicas"),
-            held: mark.map(|mark| serde_json::from_str(mark).expect("a mark")),
+            held: mark.and_then(|mark| serde_json::from_str(mark).ok()),
             labels: object.labels().clone(),
             version: object.resource_version().expect("a version"),
         }
@@ -112,7 +112,8 @@ impl World {
     where
         K: Clone + Serialize + DeserializeOwned + Debug,
     {
-        api.create(&PostParams::default(), object).await.expect("created")
+        let created = Box::pin(api.create(&PostParams::default(), object)).await;
+        created.expect("created")
     }
 
     /// A Backup that can be restored; `status` is merged into its status.
@@ -153,7 +154,8 @@ impl World {
     where
         K: Clone + DeserializeOwned + Debug,
     {
-        let patched = api.patch(name, &PatchParams::default(), &Patch::Merge(change)).await;
+        let merge = Patch::Merge(change);
+        let patched = Box::pin(api.patch(name, &PatchParams::default(), &merge)).await;
         patched.expect("patched")
     }
 
@@ -162,7 +164,7 @@ impl World {
         K: Clone + DeserializeOwned + Debug,
     {
         let patch = Patch::Merge(json!({ "status": status }));
-        let patched = api.patch_status(name, &PatchParams::default(), &patch).await;
+        let patched = Box::pin(api.patch_status(name, &PatchParams::default(), &patch)).await;
         patched.expect("a status")
     }
 
@@ -170,12 +172,21 @@ impl World {
         Scaled::of(&self.workloads().get(SHOP).await.expect("a workload"))
     }
 
-    /// Waits until the workload has this many replicas, and whether it is held.
-    pub(crate) async fn scaled_to(&self, replicas: i32, held: bool) -> Scaled {
-        let what = format!("{replicas} replicas, held: {held}");
-        eventually(SOON, &what, || async {
+    /// Waits until a RestoreJob holds the workload at 0.
+    pub(crate) async fn held_by(&self, name: &str) -> Scaled {
+        eventually(SOON, &format!("the workload held by {name}"), || async {
             let scaled = self.scaled().await;
-            (scaled.replicas == replicas && scaled.held.is_some() == held).then_some(scaled)
+            let held = scaled.held.as_ref().is_some_and(|held| held.name == name);
+            (held && scaled.replicas == 0).then_some(scaled)
+        })
+        .await
+    }
+
+    /// Waits until the workload has its replicas back and nobody holds it.
+    pub(crate) async fn back(&self) -> Scaled {
+        eventually(SOON, "the workload back", || async {
+            let scaled = self.scaled().await;
+            (scaled.counts() == (REPLICAS, None)).then_some(scaled)
         })
         .await
     }
@@ -224,13 +235,49 @@ impl World {
             grace_period_seconds: Some(0),
             ..DeleteParams::background()
         };
-        api.delete(name, &at_once).await.expect("deleted");
+        Box::pin(api.delete(name, &at_once)).await.expect("deleted");
     }
 
     /// A RestoreJob of the Backup onto the workload.
     pub(crate) async fn restore(&self, name: &str) -> RestoreJob {
+        self.restore_with(name, |_| ()).await
+    }
+
+    /// The same, changed as the test needs it.
+    pub(crate) async fn restore_with(&self, name: &str, change: impl FnOnce(&mut Value)) -> RestoreJob {
         let restore = sample::restore_job(&self.namespace, name, BACKUP, "data-shop-0");
-        self.create(&self.api(), &restore).await
+        let mut document = serde_json::to_value(restore).expect("a document");
+        change(&mut document);
+        self.create(&self.api(), &sample::object(document)).await
+    }
+
+    pub(crate) fn any_restores(&self) -> Api<DynamicObject> {
+        let kind = ApiResource::erase::<RestoreJob>(&());
+        Api::namespaced_with(self.client.clone(), &self.namespace, &kind)
+    }
+
+    /// A RestoreJob that the API server takes and nobody can read.
+    pub(crate) async fn unreadable_restore(&self, name: &str) -> DynamicObject {
+        let restore = sample::restore_job(&self.namespace, name, BACKUP, "data-shop-0");
+        let mut document = serde_json::to_value(restore).expect("a document");
+        document["spec"]["targetVolumes"] = json!([{"name": {"not": "a name"}}]);
+        self.create(&self.any_restores(), &sample::object(document)).await
+    }
+
+    /// A RestoreJob whose backup was found good and whose workload is held, with its pods still there.
+    pub(crate) async fn holding(&self, name: &str) -> RestoreJob {
+        let restore = self.restore(name).await;
+        self.succeed(&self.job(&restore, ROLE_VERIFY).await).await;
+        self.held_by(name).await;
+        self.restore_that(name, "waiting for pods", |_| true).await
+    }
+
+    /// A RestoreJob that writes, and the Job that does it.
+    pub(crate) async fn writing(&self, name: &str) -> (RestoreJob, Job) {
+        let restore = self.holding(name).await;
+        self.play_workload().await;
+        let job = self.job(&restore, ROLE_RESTORE).await;
+        (restore, job)
     }
 
     /// Waits until a RestoreJob is as asked.
@@ -250,7 +297,7 @@ impl World {
     }
 
     /// Waits until a RestoreJob has Failed, and answers why.
-    pub(crate) async fn fails(&self, name: &str, reason: &str) -> String {
+    pub(crate) async fn fails(&self, name: &str, reason: Reason) -> String {
         let failed = |restore: &RestoreJob| restore::phase(restore) == RestoreJobPhase::Failed;
         let restore = self.restore_that(name, "Failed", failed).await;
         let status = restore.status.clone().expect("a status");
@@ -259,8 +306,8 @@ impl World {
             .filter(|one| one.type_ == condition::STALLED && one.status == "True")
             .map(|one| one.reason.as_str())
             .collect();
-        assert_eq!(stalled, [reason], "{status:?}");
-        self.tells(&restore, reason, true).await;
+        assert_eq!(stalled, [reason.as_str()], "{status:?}");
+        self.tells(&restore, reason.as_str(), true).await;
         status.failure_reason.expect("a reason")
     }
 
@@ -275,18 +322,25 @@ impl World {
         .await
     }
 
+    /// The Events about an object: type, reason and note.
+    pub(crate) async fn told(&self, uid: Option<&str>) -> Vec<[String; 3]> {
+        let events = self.api::<Event>().list(&ListParams::default()).await.expect("events");
+        let about = events.items.into_iter().filter(|event| {
+            let on = event.regarding.as_ref();
+            on.and_then(|on| on.uid.as_deref()) == uid
+        });
+        let words = |event: Event| [event.type_, event.reason, event.note].map(Option::unwrap_or_default);
+        about.map(words).collect()
+    }
+
     /// Waits for an Event about an object, and answers its note.
-    pub(crate) async fn tells<K: Resource>(&self, about: &K, reason: &str, warning: bool) -> String {
-        let (uid, api) = (about.meta().uid.clone(), self.api::<Event>());
+    pub(crate) async fn tells<K: ResourceExt>(&self, about: &K, reason: &str, warning: bool) -> String {
+        let uid = about.uid();
         let kind = if warning { "Warning" } else { "Normal" };
         eventually(SOON, &format!("event {kind} {reason}"), || async {
-            let events = api.list(&ListParams::default()).await.ok()?.items;
-            let told = events.into_iter().find(|event| {
-                event.type_.as_deref() == Some(kind)
-                    && event.reason.as_deref() == Some(reason)
-                    && event.regarding.as_ref().and_then(|on| on.uid.clone()) == uid
-            })?;
-            told.note
+            let told = self.told(uid.as_deref()).await;
+            let one = told.into_iter().find(|[k, r, _]| k == kind && r == reason);
+            one.map(|[_, _, note]| note)
         })
         .await
     }
@@ -299,6 +353,35 @@ impl World {
             api.list(&selector).await.ok()?.items.pop()
         })
         .await
+    }
+
+    /// How many Jobs there are.
+    pub(crate) async fn jobs(&self) -> usize {
+        let all = self.api::<Job>().list(&ListParams::default()).await;
+        all.expect("jobs").items.len()
+    }
+
+    /// Waits until an object is gone.
+    pub(crate) async fn gone<K>(&self, name: &str)
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        let api: Api<K> = self.api();
+        eventually(SOON, &format!("{} {name} gone", K::kind(&())), || async {
+            api.get_opt(name).await.ok()?.is_none().then_some(())
+        })
+        .await;
+    }
+
+    pub(crate) async fn ask_to_delete(&self, name: &str) {
+        let api: Api<RestoreJob> = self.api();
+        api.delete(name, &DeleteParams::default()).await.expect("deleted");
+    }
+
+    /// Deletes a RestoreJob, and waits until it is gone.
+    pub(crate) async fn delete_restore(&self, name: &str) {
+        self.ask_to_delete(name).await;
+        self.gone::<RestoreJob>(name).await;
     }
 
     /// Plays the Job controller: a pod by the Job's template, with this status.
@@ -329,6 +412,20 @@ impl World {
         self.end(job, "Failed", attempts.len()).await;
     }
 
+    /// Plays Job controller, kubelet and agent: one attempt failed and left this word.
+    pub(crate) async fn failed_pod(&self, job: &Job, result: &AgentResult) {
+        let pod = self.pod_of(job, json!({"phase": "Running"})).await;
+        self.end_pod(&pod, result).await;
+    }
+
+    /// Plays kubelet and agent: a pod ended badly and left this word.
+    pub(crate) async fn end_pod(&self, pod: &Pod, result: &AgentResult) {
+        let message = result.encode().expect("a short result");
+        let state = json!({"terminated": {"exitCode": 1, "message": message}});
+        let status = json!({"phase": "Failed", "containerStatuses": [container(&state)]});
+        self.patch_status(&self.api::<Pod>(), &pod.name_any(), status).await;
+    }
+
     /// Plays Job controller and kubelet: the first attempt did it.
     pub(crate) async fn succeed(&self, job: &Job) {
         let state = json!({"terminated": {"exitCode": 0}});
@@ -357,7 +454,15 @@ impl World {
     }
 }
 
+/// The agent's word that it failed, and whether it left the volume half written.
+pub(crate) fn failure(reason: Reason, dirty: bool) -> AgentResult {
+    AgentResult {
+        dirty,
+        ..AgentResult::failed(reason, "said the agent")
+    }
+}
+
 /// The status of the container of a Job's pod.
-pub(crate) fn container(state: &Value) -> Value {
+fn container(state: &Value) -> Value {
     json!({"name": "restore", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state})
 }
