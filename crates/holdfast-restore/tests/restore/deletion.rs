@@ -11,8 +11,9 @@ use kube::ResourceExt as _;
 use serde_json::json;
 
 use crate::{
+    play::failure,
     service::shared,
-    world::{REPLICAS, SHOP, World, failure},
+    world::{REPLICAS, SHOP, World},
 };
 
 #[tokio::test]

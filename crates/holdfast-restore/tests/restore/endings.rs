@@ -1,15 +1,19 @@
 //! Restores that do not go well: the workload comes back only on a volume that is known to be whole.
 
 use holdfast_api::{
+    RestoreJob,
     condition::Reason,
     names::{ROLE_RESTORE, ROLE_VERIFY},
 };
 use holdfast_testkit::sample;
-use k8s_openapi::api::batch::v1::Job;
-use kube::ResourceExt as _;
+use k8s_openapi::api::{batch::v1::Job, core::v1::ResourceQuota};
+use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
-use crate::world::{REPLICAS, World, failure};
+use crate::{
+    play::failure,
+    world::{REPLICAS, SHOP, World},
+};
 
 /// A namespace whose workload a restore left at 0 on a half written volume.
 async fn half_written(prefix: &str) -> World {
@@ -94,6 +98,7 @@ async fn a_second_restore_that_writes_nothing_leaves_a_half_written_volume_alone
     stays_held(&world, "r1").await;
     // Taken over, and refused by the agent before the first byte.
     let (_, write) = world.writing("r3").await;
+    assert!(world.held_by("r3").await.held.is_some_and(|held| held.dirty));
     world.fail(&write, &[failure(Reason::TargetHasData, false)]).await;
     world.fails("r3", Reason::TargetDirty).await;
     stays_held(&world, "r3").await;
@@ -153,4 +158,81 @@ async fn a_foreign_job_of_the_same_name_is_left_alone() {
     let next = late.holding("next").await;
     late.play_workload().await;
     late.job(&next, ROLE_RESTORE).await;
+}
+
+/// Lets the API server refuse Jobs beyond this many.
+async fn allow_jobs(world: &World, number: i32) {
+    let api: Api<ResourceQuota> = world.api();
+    let hard = json!({"count/jobs.batch": number.to_string()});
+    let quota = json!({"metadata": {"name": "jobs"}, "spec": {"hard": hard}});
+    world.create(&api, &sample::object(quota)).await;
+    // No controller counts here.
+    let status = json!({"hard": hard, "used": {"count/jobs.batch": "0"}});
+    world.patch_status(&api, "jobs", status).await;
+}
+
+#[tokio::test]
+async fn a_job_that_the_api_server_refuses_ends_the_restore() {
+    let (check, write) = tokio::join!(World::new("no-check"), World::new("no-write"));
+    let before = check.scaled().await;
+    allow_jobs(&check, 0).await;
+    check.restore("r").await;
+    allow_jobs(&write, 1).await;
+    write.holding("r").await;
+    write.play_workload().await;
+    for world in [&check, &write] {
+        let text = world.fails("r", Reason::InvalidPolicy).await;
+        assert!(
+            text.contains("refuses the job") && text.contains("exceeded quota"),
+            "{text}"
+        );
+    }
+    assert_eq!(check.scaled().await, before);
+    assert_eq!(write.scaled().await.counts(), (REPLICAS, None));
+}
+
+/// Plays the passing of time: the deadline of a restore is over.
+async fn out_of_time(world: &World, name: &str) {
+    let past = json!({"plan": {"deadline": "2000-01-01T00:00:00Z"}});
+    world.patch_status(&world.api::<RestoreJob>(), name, past).await;
+}
+
+#[tokio::test]
+async fn every_wait_ends_with_the_deadline() {
+    let (before, after) = tokio::join!(World::new("pods-stay"), World::new("not-ready"));
+    before.holding("r").await;
+    let (_, write) = after.writing("r").await;
+    after.succeed(&write).await;
+    after.says("r", "ScalingUp").await;
+    for world in [&before, &after] {
+        out_of_time(world, "r").await;
+    }
+    before.fails("r", Reason::DeadlineExceeded).await;
+    after.fails("r", Reason::WorkloadNotReady).await;
+    // What was not written, and what was written to the end, runs again.
+    for world in [before, after] {
+        assert_eq!(world.scaled().await.counts(), (REPLICAS, None));
+    }
+}
+
+#[tokio::test]
+async fn a_workload_that_is_deleted_ends_its_restore() {
+    let (early, late) = tokio::join!(World::new("gone-early"), World::new("gone-late"));
+    let restore = early.restore("r").await;
+    early.job(&restore, ROLE_VERIFY).await;
+    let (_, write) = late.writing("r").await;
+    for world in [&early, &late] {
+        world.remove(&world.workloads(), SHOP).await;
+    }
+    // One of the same name is another one.
+    late.workload(SHOP, json!({})).await;
+    let new = late.scaled().await;
+    late.succeed(&write).await;
+    early.fails("r", Reason::WorkloadNotFound).await;
+    let text = late.fails("r", Reason::WorkloadNotFound).await;
+    assert!(
+        text.contains("the volumes are restored, but StatefulSet shop is gone"),
+        "{text}"
+    );
+    assert_eq!(late.scaled().await, new);
 }

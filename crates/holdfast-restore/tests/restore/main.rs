@@ -8,6 +8,7 @@ mod deletion;
 mod endings;
 mod history;
 mod path;
+mod play;
 mod process;
 mod refusals;
 mod service;

@@ -4,6 +4,7 @@ use holdfast_api::names::{ROLE_RESTORE, ROLE_VERIFY};
 use holdfast_core::restore::Kind;
 use holdfast_testkit::eventually;
 use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt as _;
 
 use crate::{
     service::shared,
@@ -40,9 +41,23 @@ async fn whole_path(kind: Kind, prefix: &str) {
     world.says("r", "ScalingUp").await;
     world.play_workload().await;
     let done = world.completes("r").await;
-    world.tells(&done, "Completed", false).await;
+    for step in ["Verifying", "ScalingDown", "Restoring", "ScalingUp", "Completed"] {
+        world.tells(&done, step, false).await;
+    }
 
-    let name = verify.metadata.name.expect("a name");
+    for (job, reads_only) in [(&verify, true), (&write, false)] {
+        assert_eq!(job.owner_references()[0].uid, restore.uid().expect("a uid"));
+        let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+        let pod = pod.expect("a pod");
+        assert_eq!(pod.automount_service_account_token, Some(false));
+        let mounts = pod.containers[0].volume_mounts.iter().flatten();
+        let read_only = |path: &str| {
+            let mut mounts = mounts.clone().filter(|mount| mount.mount_path == path);
+            mounts.next().expect("a mount").read_only.unwrap_or_default()
+        };
+        assert_eq!((read_only("/data"), read_only("/backupdata")), (reads_only, true));
+    }
+    let name = verify.name_any();
     let expected = [
         "shop: 3 replicas",
         "r: New unguarded",

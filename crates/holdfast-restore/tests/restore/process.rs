@@ -87,12 +87,13 @@ async fn relay(server: &ApiServer) {
     once(&history);
 
     // One that is over is not begun again.
-    let version = |restore: RestoreJob| restore.resource_version();
-    let before = version(world.completes("r").await);
+    let restores = world.api::<RestoreJob>();
+    let before = restores.get("r").await.expect("the restore").resource_version();
     let service = start("restore-i").await;
     let next = world.restore("next").await;
     world.job(&next, ROLE_VERIFY).await;
-    assert_eq!(version(world.completes("r").await), before);
+    let after = restores.get("r").await.expect("the restore").resource_version();
+    assert_eq!(after, before);
     service.stop();
 
     // Everything was written, and then its RestoreJob was deleted, while nobody was there.

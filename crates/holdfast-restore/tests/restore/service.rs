@@ -13,7 +13,7 @@ use holdfast_testkit::{ApiServer, permissions};
 use tokio::sync::OnceCell;
 
 /// Seconds that the services under test wait for what is not ready: more than a step takes, less than a test may.
-pub(crate) const PATIENCE: u32 = 8;
+pub(crate) const PATIENCE: u32 = 6;
 
 /// A running restore service, on a thread and a runtime of its own: tests come and go.
 pub(crate) struct Restore {
