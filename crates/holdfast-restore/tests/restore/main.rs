@@ -4,6 +4,7 @@
 
 #![allow(clippy::expect_used, reason = "a test that does not find what it needs has failed")]
 
+mod absent;
 mod deletion;
 mod endings;
 mod history;

@@ -20,20 +20,20 @@ use crate::{
 };
 
 /// What makes one restore impossible, and what it says then.
-struct Case {
-    prefix: &'static str,
+pub(crate) struct Case {
+    pub(crate) prefix: &'static str,
     /// Merged into the workload.
-    workload: Value,
+    pub(crate) workload: Value,
     /// Merged into the Backup's status.
-    backup: Value,
+    pub(crate) backup: Value,
     /// What else is made different.
-    change: Change,
-    reason: Reason,
-    says: &'static str,
+    pub(crate) change: Change,
+    pub(crate) reason: Reason,
+    pub(crate) says: &'static str,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Change {
+pub(crate) enum Change {
     Nothing,
     NoWorkload,
     TwoWorkloads,
@@ -62,7 +62,7 @@ impl Default for Case {
 }
 
 impl Case {
-    async fn check(self) {
+    pub(crate) async fn check(self) {
         let world = World::bare(shared().await, self.prefix, Kind::StatefulSet).await;
         self.prepare(&world).await;
         let before = if self.change == Change::NoWorkload {
@@ -240,58 +240,12 @@ async fn what_cannot_come_right_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn what_may_still_come_is_waited_for_and_then_refused() {
-    let cases = [
-        Case {
-            prefix: "no-workload",
-            change: Change::NoWorkload,
-            reason: Reason::WorkloadNotFound,
-            says: "Can not find any statefulsets with labelsSelector.",
-            ..Case::default()
-        },
-        Case {
-            prefix: "no-backup",
-            change: Change::NoBackup,
-            reason: Reason::NotFound,
-            says: "backups.dataprotection.kubeblocks.io \"b1\" not found",
-            ..Case::default()
-        },
-        Case {
-            prefix: "no-tool",
-            backup: json!({"backupToolName": "no-such-tool"}),
-            reason: Reason::ToolNotFound,
-            says: "backupTool: no-such-tool not found",
-            ..Case::default()
-        },
-        Case {
-            prefix: "at-work",
-            backup: json!({"phase": "InProgress"}),
-            reason: Reason::BackupNotCompleted,
-            says: "Backup b1 is InProgress; waited",
-            ..Case::default()
-        },
-    ];
-    join_all(cases.map(Case::check)).await;
-}
-
-#[tokio::test]
 async fn an_owner_that_is_no_controller_is_no_obstacle() {
     let world = World::bare(shared().await, "plain-owner", Kind::StatefulSet).await;
     world.backup(json!({})).await;
     world.workload(SHOP, owner(false)).await;
     world.play_workload().await;
     let restore = world.restore("r").await;
-    world.job(&restore, ROLE_VERIFY).await;
-}
-
-#[tokio::test]
-async fn what_comes_in_time_is_restored() {
-    let world = World::bare(shared().await, "late", Kind::StatefulSet).await;
-    let restore = world.restore("r").await;
-    world.says("r", "WorkloadNotFound").await;
-    world.workload(SHOP, json!({})).await;
-    world.says("r", "NotFound").await;
-    world.backup(json!({})).await;
     world.job(&restore, ROLE_VERIFY).await;
 }
 
