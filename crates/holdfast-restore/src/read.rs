@@ -4,17 +4,20 @@ use std::fmt::Debug;
 
 use holdfast_api::{
     RestoreJob, RestoreJobPhase,
-    condition::{self, READY, RECONCILING, Reason, STALLED},
+    condition::{self, Condition, READY, RECONCILING, Reason, STALLED},
 };
 use holdfast_core::restore::{Decision, Event, Write};
 use holdfast_runtime::write::{self, WriteError};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api, Client, Resource,
     api::{ApiResource, DynamicObject},
 };
 use serde::de::DeserializeOwned;
+
+/// How often it is looked whether somebody has corrected it.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 
 /// What was found under a name.
 pub(crate) enum Read<K> {
@@ -72,35 +75,44 @@ impl<K> Read<K> {
     }
 }
 
-/// Ends a restore that has not started, because what it names cannot be read.
-pub(crate) fn refuse(restore: &RestoreJob, why: &str, now: Timestamp) -> Decision {
+/// Waits, with a restore that has not started, until somebody corrects what cannot be read; ends it after a while.
+pub(crate) fn wait(restore: &RestoreJob, why: &str, patience: SignedDuration, now: Timestamp) -> Decision {
     let reason = Reason::InvalidObject;
     let generation = restore.metadata.generation;
+    let created = restore.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
+    let waited = now.duration_since(created);
+    let over = waited >= patience;
     let mut status = restore.status.clone().unwrap_or_default();
-    status.phase = Some(RestoreJobPhase::Failed);
-    status.failure_reason = Some(why.to_owned());
-    status.completion_timestamp = Some(Time(now));
+    let says = |one: &Condition| one.type_ == RECONCILING && one.status == "True" && one.reason == reason.as_str();
+    if !over && status.conditions.iter().any(says) {
+        return Decision {
+            write: None,
+            event: None,
+            next: Some(LOOK_AGAIN),
+        };
+    }
     status.observed_generation = generation;
-    let message = format!("{why}: {}", reason.hint());
-    for (kind, holds) in [(READY, false), (RECONCILING, false), (STALLED, true)] {
-        let conditions = &mut status.conditions;
-        condition::set(
-            conditions,
-            kind,
-            holds,
-            reason,
-            &message,
-            generation.unwrap_or_default(),
-            now,
-        );
+    let mut text = why.to_owned();
+    if over {
+        text = format!("{why}; waited {} s", waited.as_secs());
+        status.phase = Some(RestoreJobPhase::Failed);
+        status.failure_reason = Some(text.clone());
+        status.completion_timestamp = Some(Time(now));
+    }
+    let message = format!("{text}: {}", reason.hint());
+    for (kind, holds) in [(READY, false), (RECONCILING, !over), (STALLED, over)] {
+        if over || kind != STALLED {
+            let generation = generation.unwrap_or_default();
+            condition::set(&mut status.conditions, kind, holds, reason, &message, generation, now);
+        }
     }
     Decision {
         write: Some(Write::Status(Box::new(status))),
-        event: Some(Event {
+        event: over.then_some(Event {
             warning: true,
             reason,
-            note: why.to_owned(),
+            note: text,
         }),
-        next: None,
+        next: (!over).then_some(LOOK_AGAIN),
     }
 }

@@ -48,7 +48,7 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
         Ok(observed) => observed,
         Err(Unseen::Write(error)) => return Err(error.into()),
         Err(Unseen::Unreadable(why)) => {
-            let decision = read::refuse(&found, &why, clock::now());
+            let decision = read::wait(&found, &why, context.settings.patience, clock::now());
             return Ok(carry_out(&context, &found, decision).await?);
         }
     };

@@ -46,7 +46,7 @@ async fn a_hold_of_a_restore_that_cannot_be_read_is_not_taken_over() {
 }
 
 #[tokio::test]
-async fn a_tool_that_cannot_be_read_ends_the_restore() {
+async fn a_tool_that_cannot_be_read_is_waited_for() {
     let world = World::new("garbage-tool").await;
     let before = world.scaled().await;
     let tools: Api<BackupTool> = Api::all(world.client.clone());
@@ -55,12 +55,14 @@ async fn a_tool_that_cannot_be_read_ends_the_restore() {
         Api::all_with(world.client.clone(), &kube::api::ApiResource::erase::<BackupTool>(&()));
     world.patch(&all, &world.tool(), garbage).await;
     world.restore("r").await;
+    world.says("r", "InvalidObject").await;
     let text = world.fails("r", Reason::InvalidObject).await;
     assert!(text.contains(&world.tool()), "{text}");
     assert_eq!(world.scaled().await, before);
-    // With the tool put right, another one goes on.
+    // With the tool put right in time, another one goes on.
+    let next = world.restore("next").await;
+    world.says("next", "InvalidObject").await;
     let right = json!({"spec": {"env": null}});
     world.patch(&tools, &world.tool(), right).await;
-    let next = world.restore("next").await;
     world.job(&next, ROLE_VERIFY).await;
 }
