@@ -44,6 +44,10 @@ fn clean(value: &mut Value) {
                 object.remove("required");
             }
             remove_format(object);
+            // kube's rewriting into a structural schema leaves both without their types.
+            if object.get("x-kubernetes-int-or-string") == Some(&json!(true)) {
+                object.insert("anyOf".to_owned(), json!([{"type": "integer"}, {"type": "string"}]));
+            }
             for child in object.values_mut() {
                 clean(child);
             }
