@@ -137,12 +137,14 @@ impl AgentResult {
 
     /// A failure, with a message cut so that the result fits.
     pub fn failed(reason: Reason, message: &str) -> Self {
-        let message = message.chars().take(300).collect();
-        Self {
+        let mut failed = Self {
             reason: Some(reason.as_str().to_owned()),
-            message: Some(message),
+            message: Some(message.chars().take(300).collect()),
             ..Self::new(Outcome::Failed)
-        }
+        };
+        // JSON writes some characters as six bytes.
+        while failed.encode().is_err() && failed.message.as_mut().and_then(String::pop).is_some() {}
+        failed
     }
 
     /// The result as one line.
