@@ -5,6 +5,7 @@ use std::sync::Arc;
 use holdfast_api::names::{ANNOTATION_TARGET_POD_NAME, ROLE_BACKUP, ROLE_REPORT};
 use holdfast_api::{Backup, BackupPolicy, BackupRepo, BackupTool};
 use holdfast_core::backup::{Observed, Pods, Read, Seen, Storage, claims_of, report_job_name, section, storage};
+use holdfast_core::repo::labelled;
 use holdfast_runtime::clock;
 use holdfast_runtime::watch::Key;
 use holdfast_runtime::write::{self, WriteError};
@@ -202,7 +203,7 @@ pub(crate) async fn look(context: &Context, pass: &mut Pass, read: Read) -> Resu
         }
         Read::Repo => {
             let place = place(context, pass, policy(context, pass).get(), &context.caches.repos.all());
-            pass.repo = Some(live(&Api::all(client), place.repo.as_deref()).await?);
+            pass.repo = Some(live_repo(&Api::all(client), place.repo.as_deref()).await?);
         }
         Read::Claim => {
             let place = place(context, pass, policy(context, pass).get(), &context.caches.repos.all());
@@ -234,6 +235,16 @@ where
         },
         None => Seen::live(None),
     })
+}
+
+/// As [`live`]; a label that was cut names no repository, so that all are looked through before there is none.
+async fn live_repo(api: &Api<BackupRepo>, name: Option<&str>) -> Result<Seen<BackupRepo>, WriteError> {
+    let named = live(api, name).await?;
+    let Some(label) = name.filter(|name| !name.is_empty() && named.get().is_none()) else {
+        return Ok(named);
+    };
+    let all = api.list(&ListParams::default()).await?.items;
+    Ok(Seen::live(labelled(label, &all).cloned().map(Arc::new)))
 }
 
 async fn look_at_backup(context: &Context, pass: &mut Pass) -> Result<bool, WriteError> {

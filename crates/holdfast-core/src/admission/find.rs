@@ -1,7 +1,8 @@
 //! Looks up everything that a new Backup names, in the API's own order and with its own texts.
 
 use holdfast_api::{
-    Backup, BackupPolicy, BackupType, CommonBackupPolicy, DeployKind, condition::Reason, names::ANNOTATION_PATH_PREFIX,
+    Backup, BackupPolicy, BackupRepo, BackupType, CommonBackupPolicy, DeployKind, condition::Reason,
+    names::ANNOTATION_PATH_PREFIX,
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
@@ -19,7 +20,7 @@ pub struct Found<'a> {
     /// Its policy.
     pub policy: &'a BackupPolicy,
     /// The repository, unless the policy names a claim of its own.
-    pub repo: Option<String>,
+    pub repo: Option<&'a BackupRepo>,
     /// The pod that it is made of.
     pub pod: &'a Pod,
 }
@@ -143,8 +144,8 @@ fn tool(observed: &Observed, section: &CommonBackupPolicy) -> Result<(), Problem
     Ok(())
 }
 
-/// The repository's name, or none where the policy has a claim of its own, which is then there.
-fn storage(observed: &Observed, section: &CommonBackupPolicy) -> Result<Option<String>, Problem> {
+/// The repository, or none where the policy has a claim of its own, which is then there.
+fn storage<'a>(observed: &'a Observed, section: &CommonBackupPolicy) -> Result<Option<&'a BackupRepo>, Problem> {
     let storage = backup::storage(&observed.backup, section, &observed.repos);
     match storage.map_err(|problem| match problem {
         // Several defaults, or no place at all, are the policy's own contradiction: waiting mends neither.
@@ -156,16 +157,12 @@ fn storage(observed: &Observed, section: &CommonBackupPolicy) -> Result<Option<S
         backup::Problem::Read(_) | backup::Problem::Write(_) => Problem::Read(Read::Repo),
     })? {
         Storage::Repo(name) => {
-            if !observed.repos.iter().any(|repo| repo.name_any() == name) {
-                present(
-                    &observed.repo,
-                    Read::Repo,
-                    Reason::RepoNotFound,
-                    ("BackupRepo", &name),
-                    || format!("backup repo {name} not found"),
-                )?;
+            if let Some(repo) = observed.repos.iter().find(|repo| repo.name_any() == name) {
+                return Ok(Some(&**repo));
             }
-            Ok(Some(name))
+            let missing = || format!("backup repo {name} not found");
+            let named = ("BackupRepo", name.as_str());
+            present(&observed.repo, Read::Repo, Reason::RepoNotFound, named, missing).map(Some)
         }
         Storage::Claim(name) => claim::ensure(observed, section, &name).map(|()| None),
     }

@@ -31,7 +31,7 @@ use serde_json::{Map, Value, json};
 
 pub use find::find;
 
-use crate::{backup::Seen, ttl};
+use crate::{backup::Seen, repo::label_value, ttl};
 
 /// How long a name that does not exist is waited for.
 pub const GRACE: SignedDuration = SignedDuration::from_secs(30);
@@ -203,7 +203,7 @@ pub fn admit(observed: &Observed, now: Timestamp) -> Result<Value, Problem> {
         ),
     );
     if let Some(repo) = found.repo {
-        label(LABEL_BACKUP_REPO_NAME, Some(repo));
+        label(LABEL_BACKUP_REPO_NAME, Some(label_value(repo)));
     }
     let mut annotations = Map::new();
     annotations.insert(ANNOTATION_ADMITTED.to_owned(), now.to_string().into());

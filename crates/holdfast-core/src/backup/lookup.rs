@@ -11,6 +11,7 @@ use super::storage::{Storage, is_ready, no_claim_name, not_ready, storage};
 use super::{Observed, Read, Seen, Write};
 use crate::naming;
 use crate::pod::{is_over, node_matches};
+use crate::repo::label_value;
 
 /// Why an admitted Backup cannot be planned now.
 #[derive(Clone, Debug, PartialEq)]
@@ -240,7 +241,9 @@ fn repository_claim<'a>(observed: &'a Observed, repo: &BackupRepo) -> Result<&'a
             let text = format!("waiting for persistent volume claim \"{claim}\" of backup repo {name}");
             Err(Problem::Wait(Reason::WaitingForPVC, text))
         }
-        _ => Err(Problem::Write(Box::new(Write::Labels { repo: name }))),
+        _ => Err(Problem::Write(Box::new(Write::Labels {
+            repo: label_value(repo),
+        }))),
     }
 }
 

@@ -160,7 +160,7 @@ pub struct Observed {
 pub enum Write {
     /// Ask the repository manager for a claim in this namespace: the labels `backup-repo-name` and `need-repo-pvc`.
     Labels {
-        /// Name of the repository.
+        /// The repository, as [`crate::repo::label_value`] has it.
         repo: String,
     },
     /// Replace the status; guarded by the resourceVersion of [`Observed::backup`].

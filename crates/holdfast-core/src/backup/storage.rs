@@ -8,11 +8,12 @@ use holdfast_api::{Backup, BackupRepo, BackupRepoPhase, CommonBackupPolicy};
 use kube::ResourceExt as _;
 
 use super::lookup::Problem;
+use crate::repo;
 
 /// Where a Backup's bytes go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Storage {
-    /// Into the repository of that name.
+    /// Into the repository of that name; what a label says, where no repository that is known answers to it.
     Repo(String),
     /// Onto the claim of that name, which the policy itself gives.
     Claim(String),
@@ -25,8 +26,13 @@ pub fn storage(backup: &Backup, section: &CommonBackupPolicy, repos: &[Arc<Backu
         .labels()
         .get(LABEL_BACKUP_REPO_NAME)
         .filter(|name| !name.is_empty());
-    let named = labelled.or(section.backup_repo_name.as_ref().filter(|name| !name.is_empty()));
-    if let Some(name) = named {
+    if let Some(label) = labelled {
+        let known = repo::labelled(label, repos.iter().map(|repo| &**repo));
+        return Ok(Storage::Repo(
+            known.map_or_else(|| label.clone(), kube::ResourceExt::name_any),
+        ));
+    }
+    if let Some(name) = section.backup_repo_name.as_ref().filter(|name| !name.is_empty()) {
         return Ok(Storage::Repo(name.clone()));
     }
     let marked: Vec<&BackupRepo> = repos

@@ -250,10 +250,21 @@ fn derived_name(prefix: &str, repo: &BackupRepo) -> String {
     )
 }
 
-/// The value of the label `dataprotection.kubeblocks.io/backup-repo-name` on what belongs to the repository.
+/// The value of the label `dataprotection.kubeblocks.io/backup-repo-name` on what belongs to the repository: its name,
+/// or what fits of it, as a repository's name may have 253 bytes and a label 63. [`labelled`] is the way back.
 pub fn label_value(repo: &BackupRepo) -> String {
     let (name, uid) = (repo.metadata.name.as_deref(), repo.metadata.uid.as_deref());
     names::child_name(name.unwrap_or_default(), uid.unwrap_or_default(), names::LABEL_MAX)
+}
+
+/// The repository that a label stands for: the one of that name, else the one whose [`label_value`] it is.
+pub fn labelled<'a>(
+    label: &str,
+    repos: impl IntoIterator<Item = &'a BackupRepo, IntoIter: Clone>,
+) -> Option<&'a BackupRepo> {
+    let mut repos = repos.into_iter();
+    let named = repos.clone().find(|repo| repo.metadata.name.as_deref() == Some(label));
+    named.or_else(|| repos.find(|repo| label_value(repo) == label))
 }
 
 /// Whether the object was made for the repository.

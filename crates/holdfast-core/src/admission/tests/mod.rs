@@ -64,6 +64,31 @@ fn one_write_admits() {
 }
 
 #[test]
+fn a_repository_whose_name_does_not_fit_a_label_is_labelled_by_what_fits() {
+    let mut seen = observed();
+    let name = "r".repeat(253);
+    let repo = Arc::make_mut(&mut seen.repos[0]);
+    repo.metadata.name = Some(name.clone());
+    repo.metadata.uid = Some("0123abcd-4567".to_owned());
+    let label = label_value(repo);
+    assert!(label.len() <= 63);
+    let mut named = section();
+    named["backupRepoName"] = json!(name);
+    seen.policy = Seen::cached(Some(policy(named)));
+    for marked in [false, true] {
+        if marked {
+            let labels = Arc::make_mut(&mut seen.backup).labels_mut();
+            labels.insert(LABEL_BACKUP_REPO_NAME.to_owned(), label.clone());
+        }
+        let decision = decide(&seen, at(1));
+        let Some(Write::Metadata(metadata)) = &decision.write else {
+            panic!("{decision:?}")
+        };
+        assert_eq!(metadata["labels"][LABEL_BACKUP_REPO_NAME], label.as_str());
+    }
+}
+
+#[test]
 fn an_admitted_backup_is_left_alone() {
     let mut seen = observed();
     Arc::make_mut(&mut seen.backup)

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use holdfast_api::{BackupPhase, BackupType, DeployKind, PhysicalConfig};
+use holdfast_api::{BackupPhase, BackupType, CommonBackupPolicy, DeployKind, PhysicalConfig, names};
 use jiff::SignedDuration;
 
 use super::world::{asks, at, change, failed, planned, ready, started, take, told, waits, written, yaml};
-use crate::backup::{Next, Observed, Read, Seen, Write, decide};
+use crate::backup::{Next, Observed, Read, Seen, Storage, Write, decide, storage};
+use crate::repo::{label_value, labelled};
 
 /// Later than every wait.
 const LATE: i64 = 601;
@@ -340,4 +341,49 @@ fn a_refused_job_is_told_and_given_up_in_time() {
     assert_eq!(told(&decide(&observed, at(8))).0, "BackupJobFailed");
     let (_, text) = failed(&decide(&observed, at(LATE + 1)));
     assert!(text.contains("exceeded quota"), "{text}");
+}
+
+#[test]
+fn a_repository_whose_name_does_not_fit_a_label_is_found_by_what_fits() {
+    let mut observed = ready();
+    let mut repo = observed.repo.get().expect("a repository").clone();
+    let name = format!("{}.{}", "a".repeat(63), "b".repeat(189));
+    repo.metadata.name = Some(name.clone());
+    repo.metadata.uid = Some("0123abcd-4567".to_owned());
+    let label = label_value(&repo);
+    assert_eq!(label, format!("{}-0123abcd", "a".repeat(43)));
+    let section = CommonBackupPolicy {
+        backup_repo_name: Some("another".to_owned()),
+        ..CommonBackupPolicy::default()
+    };
+    change(&mut observed, |backup| {
+        let labels = backup.metadata.labels.as_mut().expect("labels");
+        labels.insert(names::LABEL_BACKUP_REPO_NAME.to_owned(), label.clone());
+    });
+    let known = [Arc::clone(&observed.repos[0]), Arc::new(repo.clone())];
+    assert_eq!(
+        storage(&observed.backup, &section, &known),
+        Ok(Storage::Repo(name.clone()))
+    );
+    assert_eq!(
+        storage(&observed.backup, &section, &known[..1]),
+        Ok(Storage::Repo(label.clone()))
+    );
+    // Somebody's own name comes before what was cut.
+    let mut own = repo.clone();
+    own.metadata.name = Some(label.clone());
+    own.metadata.uid = Some("other".to_owned());
+    assert_eq!(labelled(&label, [&repo, &own]), Some(&own));
+    assert_eq!(labelled("nothing", [&repo, &own]), None);
+
+    // A cache that has not seen it is made up for by a live read, and the claim is asked for under the same label.
+    observed.repos.truncate(1);
+    observed.repo = Seen::cached(None);
+    asks(&decide(&observed, at(1)), Read::Repo);
+    observed.repo = Seen::live(Some(Arc::new(repo)));
+    observed.pvc = Seen::live(None);
+    assert_eq!(decide(&observed, at(1)).write, Some(Write::Labels { repo: label }));
+    observed.pvc = ready().pvc;
+    let plan = written(&decide(&observed, at(1))).plan.expect("a plan");
+    assert_eq!(plan.repo_name, Some(name));
 }

@@ -79,6 +79,21 @@ fn claims_follow_the_template() {
 }
 
 #[test]
+fn a_template_may_ask_for_storage_by_a_number() {
+    let mut observed = observed();
+    observed
+        .provider
+        .as_mut()
+        .unwrap()
+        .spec
+        .persistent_volume_claim_template = Some("spec:\n  resources: {requests: {storage: 1000000}}\n".to_owned());
+    observed.waiting = vec![waiting("a", "b1")];
+    settle(&mut observed);
+    let spec = observed.claims[0].spec.clone().unwrap();
+    assert_eq!(spec.resources.unwrap().requests.unwrap()["storage"].0, "1000000");
+}
+
+#[test]
 fn a_provider_with_only_a_claim_template_makes_only_claims() {
     let mut observed = observed();
     observed.provider.as_mut().unwrap().spec = StorageProviderSpec {
