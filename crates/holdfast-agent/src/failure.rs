@@ -16,6 +16,8 @@ pub(crate) struct Failure {
     pub(crate) dirty: bool,
     /// How many backups were removed before it failed.
     pub(crate) purged: Option<u32>,
+    /// How many bytes went with them, and with what was removed of others.
+    pub(crate) bytes: Option<u64>,
 }
 
 impl Failure {
@@ -26,6 +28,7 @@ impl Failure {
             message: message.into(),
             dirty: false,
             purged: None,
+            bytes: None,
         }
     }
 
@@ -39,6 +42,7 @@ impl Failure {
         AgentResult {
             dirty: self.dirty,
             purged: self.purged,
+            bytes: self.bytes,
             ..AgentResult::failed(self.reason, &self.message)
         }
     }

@@ -1,4 +1,4 @@
-//! `purge`: removes a list of backups and tells how many went.
+//! `purge`: removes a list of backups and tells how many went, and how many bytes with them.
 
 use crate::args::Settings;
 use crate::failure::Failure;
@@ -14,11 +14,11 @@ pub(crate) fn run(settings: &Settings) -> Result<AgentResult, Failure> {
     let id = new_repository_id()?;
     let repository = Repository::open_or_create(&settings.root, &settings.repository_id, &id)?;
     let now = jiff::Timestamp::now();
-    let mut done = 0;
+    let (mut done, mut freed) = (0, 0);
     let (mut refused, mut failed) = (Vec::new(), Vec::new());
     for entry in &entries {
         let place = format!("{} ({})", entry.path, entry.uid);
-        match purge(&repository, entry, now) {
+        match purge(&repository, entry, now, &mut freed) {
             Outcome::Purged => {
                 done += 1;
                 say(&format!("{place}: removed"));
@@ -47,12 +47,14 @@ pub(crate) fn run(settings: &Settings) -> Result<AgentResult, Failure> {
         let message = format!("{done} of {} removed; {}", entries.len(), first.message);
         return Err(Failure {
             purged: Some(done),
+            bytes: Some(freed),
             message,
             ..first
         });
     }
     Ok(AgentResult {
         purged: Some(done),
+        bytes: Some(freed),
         repository: Some(repository.id().to_owned()),
         ..AgentResult::new(Told::Purged)
     })

@@ -180,10 +180,13 @@ fn a_purge_removes_its_own_and_tells_what_it_did_not() {
     let ended = bench.agent(&["purge"]).env("HOLDFAST_PURGE", list).run();
     refused(&ended, Reason::PathOccupied);
     assert_eq!(ended.result.purged, Some(2), "{ended:?}");
+    // What went counts although another was refused: the eight bytes of the backup, and its seal.
+    assert!(ended.result.bytes > Some(8), "{ended:?}");
     assert!(!bench.at("ns/shop").exists() && bench.at("ns/foreign/data").exists());
     let list = r#"[{"uid":"u-1","path":"/ns/shop/b1","name":"b1"}]"#;
     let again = bench.agent(&["purge"]).env("HOLDFAST_PURGE", list).run();
     assert_eq!((again.code, again.result.purged), (Some(0), Some(1)), "{again:?}");
+    assert_eq!(again.result.bytes, Some(0), "{again:?}");
     assert!(again.output.contains("gone already"));
 }
 

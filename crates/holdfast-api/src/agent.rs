@@ -74,7 +74,7 @@ pub struct AgentResult {
     /// What happened, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Sum of the files' sizes.
+    /// Sum of the files' sizes; after a purge, of those that were removed, also by one that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// Number of files.

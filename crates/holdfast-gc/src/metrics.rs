@@ -31,7 +31,7 @@ impl Metrics {
             freed: metrics::counter(
                 service,
                 "freed_bytes_total",
-                "Bytes that removals freed, where agents told.",
+                "Sizes of the files that purge jobs removed, also those that failed, as their agents told.",
                 NONE,
             )?,
             purge_failures: metrics::counter(service, "purge_failures_total", "Purge jobs that failed.", NONE)?,
@@ -55,14 +55,17 @@ impl Metrics {
         self.deleted.with_label_values(&[reason]).inc();
     }
 
-    pub(crate) fn purged(&self, count: usize, bytes: Option<u64>, seconds: Option<f64>) {
+    pub(crate) fn purged(&self, count: usize, seconds: Option<f64>) {
         self.purged
             .with_label_values(NONE)
             .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
-        self.freed.with_label_values(NONE).inc_by(bytes.unwrap_or_default());
         if let Some(seconds) = seconds {
             self.purge_seconds.with_label_values(NONE).observe(seconds.max(0.0));
         }
+    }
+
+    pub(crate) fn freed(&self, bytes: u64) {
+        self.freed.with_label_values(NONE).inc_by(bytes);
     }
 
     pub(crate) fn purge_failed(&self) {

@@ -55,7 +55,12 @@ pub(crate) async fn apply(context: &Context, key: &Key, volume: &mut Volume, ste
             })
             .await?;
         }
-        Step::Remove { job, batch, over } => remove(context, volume, &job, &batch, over).await?,
+        Step::Remove {
+            job,
+            batch,
+            over,
+            freed,
+        } => remove(context, volume, &job, &batch, over, freed).await?,
         Step::Rest(_) => {}
     }
     Ok(After::Go)
@@ -142,6 +147,7 @@ async fn remove(
     job: &Arc<Job>,
     batch: &Batch,
     over: Over,
+    freed: u64,
 ) -> Result<(), WriteError> {
     let api: Api<Job> = Api::namespaced(context.service.client.clone(), &volume.namespace);
     let uid = job.uid().unwrap_or_default();
@@ -153,11 +159,12 @@ async fn remove(
     }
     tracing::info!(job = %Key::of(&**job), why = ?over, "purge job removed");
     volume.purges.retain(|purge| purge.job.metadata.uid != job.metadata.uid);
+    context.metrics.freed(freed);
     match over {
-        Over::Purged(bytes) => {
+        Over::Purged => {
             let times = finished_at(job).zip(job.creation_timestamp());
             let seconds = times.map(|(end, start)| end.duration_since(start.0).as_secs_f64());
-            context.metrics.purged(batch.entries.len(), bytes, seconds);
+            context.metrics.purged(batch.entries.len(), seconds);
         }
         Over::Split | Over::Retry => context.memory.history(|history| history.failed(batch)),
         Over::Needless => {}

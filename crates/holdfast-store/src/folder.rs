@@ -283,16 +283,17 @@ impl Folder {
     }
 
     /// Removes everything below this name. Links are removed, not followed; another file system mounted inside
-    /// stops it.
-    pub fn remove_tree(&self, name: impl AsRef<OsStr>) -> Result<()> {
+    /// stops it. The sizes of the files that are gone are added to `freed`, also where it stops half way.
+    pub fn remove_tree(&self, name: impl AsRef<OsStr>, freed: &mut u64) -> Result<()> {
         let name = name.as_ref();
-        match self.kind(name)? {
-            None => return Ok(()),
-            Some(Kind::Directory) => {}
-            Some(_) => return self.remove_file(name),
+        let Some(stat) = self.stat(name)? else {
+            return Ok(());
+        };
+        if kind_of(stat.st_mode) != Kind::Directory {
+            return self.remove_counted(name, &stat, freed);
         }
         if let Some(folder) = self.open_dir(name)? {
-            folder.clear(self.device()?, 0)?;
+            folder.clear(self.device()?, 0, freed)?;
         }
         if self.remove_empty_dir(name)? {
             return Ok(());
@@ -300,7 +301,16 @@ impl Folder {
         Err(self.failed("remove directory", name, Errno::ENOTEMPTY))
     }
 
-    fn clear(&self, device: u64, depth: usize) -> Result<()> {
+    fn remove_counted(&self, name: &OsStr, stat: &FileStat, freed: &mut u64) -> Result<()> {
+        self.remove_file(name)?;
+        // A file that has another name still takes its place.
+        if kind_of(stat.st_mode) == Kind::File && stat.st_nlink <= 1 {
+            *freed = freed.saturating_add(u64::try_from(stat.st_size).unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    fn clear(&self, device: u64, depth: usize, freed: &mut u64) -> Result<()> {
         if depth > DEPTH_MAX {
             return Err(Error::Occupied(format!("{} is nested too deep", self.label)));
         }
@@ -309,13 +319,16 @@ impl Folder {
             return Err(Error::Occupied(text));
         }
         for name in self.names()? {
-            if self.kind(&name)? == Some(Kind::Directory) {
+            let Some(stat) = self.stat(&name)? else {
+                continue;
+            };
+            if kind_of(stat.st_mode) == Kind::Directory {
                 if let Some(folder) = self.open_dir(&name)? {
-                    folder.clear(device, depth + 1)?;
+                    folder.clear(device, depth + 1, freed)?;
                 }
                 self.remove_empty_dir(&name)?;
             } else {
-                self.remove_file(&name)?;
+                self.remove_counted(&name, &stat, freed)?;
             }
         }
         Ok(())

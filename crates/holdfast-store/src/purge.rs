@@ -37,9 +37,10 @@ pub enum Outcome {
     Failed(Error),
 }
 
-/// Removes one backup. The tomb stays whatever the outcome, so that no late pod fills the directory again.
-pub fn purge(repository: &Repository, entry: &PurgeEntry, now: Timestamp) -> Outcome {
-    match try_purge(repository, entry, now) {
+/// Removes one backup. The tomb stays whatever the outcome, so that no late pod fills the directory again. The sizes of
+/// the files that are gone are added to `freed`, whatever the outcome.
+pub fn purge(repository: &Repository, entry: &PurgeEntry, now: Timestamp, freed: &mut u64) -> Outcome {
+    match try_purge(repository, entry, now, freed) {
         Ok(true) => Outcome::Purged,
         Ok(false) => Outcome::Gone,
         Err(error @ (Error::Io { .. } | Error::Busy(_) | Error::Stopped)) => Outcome::Failed(error),
@@ -47,7 +48,7 @@ pub fn purge(repository: &Repository, entry: &PurgeEntry, now: Timestamp) -> Out
     }
 }
 
-fn try_purge(repository: &Repository, entry: &PurgeEntry, now: Timestamp) -> Result<bool> {
+fn try_purge(repository: &Repository, entry: &PurgeEntry, now: Timestamp, freed: &mut u64) -> Result<bool> {
     if !valid_uid(&entry.uid) {
         let text = format!("`{}` is not a uid", entry.uid.escape_default());
         return Err(Error::Occupied(text));
@@ -70,13 +71,13 @@ fn try_purge(repository: &Repository, entry: &PurgeEntry, now: Timestamp) -> Res
     let Some(parent) = repository.parent_of(&path)? else {
         return Ok(false);
     };
-    let removed = remove(&parent, &path, &entry.uid)?;
+    let removed = remove(&parent, &path, &entry.uid, freed)?;
     drop(parent);
     prune(repository.root(), path.parents())?;
     Ok(removed)
 }
 
-fn remove(parent: &Folder, path: &BackupPath, uid: &str) -> Result<bool> {
+fn remove(parent: &Folder, path: &BackupPath, uid: &str, freed: &mut u64) -> Result<bool> {
     let meta = parent.open_dir(META_DIR)?;
     let desk = match &meta {
         Some(meta) => meta.open_dir(path.name())?,
@@ -97,14 +98,14 @@ fn remove(parent: &Folder, path: &BackupPath, uid: &str) -> Result<bool> {
     }
     if let Some(dir) = dir {
         // Without its seal it is no backup any more, whatever happens to the rest.
-        dir.remove_file(SEAL_FILE)?;
+        dir.remove_tree(SEAL_FILE, freed)?;
         dir.sync()?;
         drop(dir);
-        parent.remove_tree(path.name())?;
+        parent.remove_tree(path.name(), freed)?;
         parent.sync()?;
     }
     if let (Some(meta), Some(desk)) = (meta, desk) {
-        clear_desk(&desk)?;
+        clear_desk(&desk, freed)?;
         meta.remove_empty_dir(path.name())?;
         meta.sync()?;
         drop(meta);
@@ -114,13 +115,13 @@ fn remove(parent: &Folder, path: &BackupPath, uid: &str) -> Result<bool> {
 }
 
 /// The claim goes last: until then a purge that was cut off knows what it may remove.
-fn clear_desk(desk: &Folder) -> Result<()> {
+fn clear_desk(desk: &Folder, freed: &mut u64) -> Result<()> {
     for name in desk.names()? {
         if name != CLAIM_FILE {
-            desk.remove_tree(&name)?;
+            desk.remove_tree(&name, freed)?;
         }
     }
-    desk.remove_file(CLAIM_FILE)
+    desk.remove_tree(CLAIM_FILE, freed)
 }
 
 /// A seal must be ours too; without a claim it must be there.

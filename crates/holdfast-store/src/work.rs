@@ -66,7 +66,7 @@ impl Repository {
         // A purge writes its tomb before it reads claims: one of us two sees the other.
         self.refuse_tombed(&claimant.uid)?;
         if claimant.run == FIRST_RUN {
-            parent.remove_tree(path.name())?;
+            parent.remove_tree(path.name(), &mut 0)?;
         }
         parent.make_dir(path.name())?;
         parent.sync()?;

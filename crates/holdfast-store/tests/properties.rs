@@ -122,7 +122,7 @@ proptest! {
             let _ = repository.claim(&path, &claimant, jiff::Timestamp::UNIX_EPOCH, Duration::ZERO, &|| false);
         }
         let entry = PurgeEntry { uid: "u-1".into(), path: path.clone(), name: String::new() };
-        let outcome = purge(&repository, &entry, jiff::Timestamp::UNIX_EPOCH);
+        let outcome = purge(&repository, &entry, jiff::Timestamp::UNIX_EPOCH, &mut 0);
         let everything = tree(home.path());
         prop_assert!(!matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
         prop_assert_eq!(everything.iter().filter(|name| name.starts_with("out")).count(), 3, "{:?}", everything);

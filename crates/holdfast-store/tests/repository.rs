@@ -66,7 +66,7 @@ fn a_live_holder_keeps_others_out() {
         Err(Error::Busy(_))
     ));
     assert!(matches!(
-        purge(&repository, &purge_entry("u-1", "/ns/b1"), NOW),
+        purge(&repository, &purge_entry("u-1", "/ns/b1"), NOW, &mut 0),
         Outcome::Failed(Error::Busy(_))
     ));
     assert!(
@@ -142,7 +142,7 @@ fn newer_formats_are_refused() {
         Err(Error::Newer { found: 2, .. })
     ));
     assert!(matches!(
-        purge(&repository, &purge_entry("u-1", "/ns/b1"), NOW),
+        purge(&repository, &purge_entry("u-1", "/ns/b1"), NOW, &mut 0),
         Outcome::Refused(Error::Newer { .. })
     ));
     fs::write(&file, text.replacen("u-1", "u-2", 1)).unwrap();

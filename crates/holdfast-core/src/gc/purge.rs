@@ -174,8 +174,8 @@ pub fn purge_job(agent_image: &str, pull: Option<&str>, batch: &Batch, repositor
 pub enum Outcome {
     /// It is at work, or cannot start for this reason.
     Working(Option<Trouble>),
-    /// All files of the batch are gone, so many bytes if the agent told.
-    Purged(Option<u64>),
+    /// All files of the batch are gone.
+    Purged,
     /// Some could not be removed.
     Failed(Reason, String),
 }
@@ -205,8 +205,15 @@ fn complete(batch: &Batch, pods: &[Arc<Pod>]) -> Outcome {
             let why = format!("{} of {wanted} were removed", result.purged.unwrap_or_default());
             Outcome::Failed(Reason::PurgeFailed, why)
         }
-        told => Outcome::Purged(told.and_then(|result| result.bytes)),
+        _ => Outcome::Purged,
     }
+}
+
+/// How many bytes a Job freed, as far as its agents told: attempts that failed removed something too, which those after
+/// them did not find any more.
+pub fn freed(pods: &[Arc<Pod>]) -> u64 {
+    let results = pods.iter().filter_map(|pod| agent_result(pod, CONTAINER));
+    results.filter_map(|result| result.bytes).fold(0, u64::saturating_add)
 }
 
 /// A quota or an admission rule may refuse the pod; only the Job's events tell.

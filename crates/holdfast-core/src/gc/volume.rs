@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::ResourceExt as _;
 
-use super::{BATCH_MAX, Batch, Entry, Outcome, SlimBackup, outcome};
+use super::{BATCH_MAX, Batch, Entry, Outcome, SlimBackup, freed, outcome};
 use crate::pod::{Trouble, finished_at};
 
 /// How often a Job at work is looked at when nothing changes.
@@ -87,8 +87,8 @@ impl History {
 /// Why a Job is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
-    /// It removed everything, so many bytes if the agent told.
-    Purged(Option<u64>),
+    /// It removed everything.
+    Purged,
     /// It failed and is followed by smaller ones.
     Split,
     /// It failed a while ago and is tried again.
@@ -125,6 +125,8 @@ pub enum Step {
         batch: Batch,
         /// Why it goes.
         over: Over,
+        /// How many bytes it freed, as far as its agents told.
+        freed: u64,
     },
     /// Nothing now; look again after this time, if one is given, or when something changes.
     Rest(Option<SignedDuration>),
@@ -172,13 +174,13 @@ fn look(volume: &Volume, purge: &Purge, history: &History, now: Timestamp) -> Se
     let outcome = outcome(&purge.job, &purge.batch, &purge.pods, now);
     let Some(first) = present.first() else {
         let over = match outcome {
-            Outcome::Purged(bytes) => Over::Purged(bytes),
+            Outcome::Purged => Over::Purged,
             Outcome::Working(_) | Outcome::Failed(..) => Over::Needless,
         };
         return remove(purge, over);
     };
     match outcome {
-        Outcome::Purged(_) => Seen::Do(Step::Release(Arc::clone(first))),
+        Outcome::Purged => Seen::Do(Step::Release(Arc::clone(first))),
         Outcome::Working(trouble) => working(purge, &present, trouble),
         Outcome::Failed(..) if purge.batch.entries.len() > 1 => remove(purge, Over::Split),
         Outcome::Failed(reason, why) => failed(volume, purge, first, (reason, why), history, now),
@@ -246,6 +248,7 @@ fn remove(purge: &Purge, over: Over) -> Seen {
         job: Arc::clone(&purge.job),
         batch: purge.batch.clone(),
         over,
+        freed: freed(&purge.pods),
     })
 }
 

@@ -164,10 +164,10 @@ fn what_waits_is_removed_together_and_released_when_it_is_gone() {
         step(&volume(vec![done.clone()], &["b"]), 20),
         Step::Release(waiting("b"))
     );
-    let Step::Remove { over, .. } = step(&volume(vec![done], &[]), 20) else {
+    let Step::Remove { over, freed, .. } = step(&volume(vec![done], &[]), 20) else {
         panic!()
     };
-    assert_eq!(over, Over::Purged(Some(42)));
+    assert_eq!((over, freed), (Over::Purged, 42));
     let unread = purge(&["a"], "Complete", &[]);
     assert_eq!(step(&volume(vec![unread], &["a"]), 20), Step::Release(waiting("a")));
     assert_eq!(step(&volume(vec![], &[]), 20), Step::Rest(None));
@@ -180,6 +180,32 @@ fn a_count_that_is_not_right_releases_nothing() {
         panic!()
     };
     assert_eq!(reason, Reason::PurgeFailed);
+}
+
+#[test]
+fn what_failed_attempts_removed_counts_as_freed_too() {
+    let failed = AgentResult {
+        bytes: Some(8),
+        ..AgentResult::failed(Reason::ToolFailed, "half way")
+    };
+    let untold = AgentResult::failed(Reason::ToolFailed, "at once");
+    let pods = [pod(&failed, 1), pod(&untold, 1), pod(&purged(2), 0)];
+    let freed = |purge: Purge| match step(&volume(vec![purge], &[]), 20) {
+        Step::Remove { over, freed, .. } => (over, freed),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(freed(purge(&["a", "b"], "Complete", &pods)), (Over::Purged, 50));
+    assert_eq!(freed(purge(&["a"], "Complete", &[])), (Over::Purged, 0));
+    assert_eq!(freed(purge(&["a"], "Failed", &pods[..2])), (Over::Needless, 8));
+    let split = volume(vec![purge(&["a", "b"], "Failed", &pods[..2])], &["a"]);
+    assert!(matches!(
+        step(&split, 20),
+        Step::Remove {
+            over: Over::Split,
+            freed: 8,
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -325,7 +351,7 @@ impl Play {
                     .unwrap();
                 Arc::make_mut(told).status.stalled = Some(reason.as_str().to_owned());
             }
-            Step::Remove { job, batch, over } => {
+            Step::Remove { job, batch, over, .. } => {
                 self.volume
                     .purges
                     .retain(|purge| purge.job.metadata.uid != job.metadata.uid);
