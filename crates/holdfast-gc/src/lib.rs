@@ -91,10 +91,12 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     });
     tokio::select! {
         () = service.shutdown.cancelled() => return Ok(()),
-        () = backups.synced() => {}
+        () = async {
+            backups.synced().await;
+            context.policies.synced().await;
+            context.jobs.synced().await;
+        } => {}
     }
-    context.policies.synced().await;
-    context.jobs.synced().await;
     notice::follow_backups(&context, &backups);
     forward(&context);
     let news = Queue::new("news");

@@ -54,35 +54,16 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     };
     let decision = restore::decide(&observed, clock::now());
     match carry_out(&context, &found, decision).await {
-        // A Job that the API server refuses is said on the object, and decided about once more.
-        Err(WriteError::Refused(why)) => Ok(Box::pin(refused(&context, &key, observed, why)).await?),
-        other => Ok(other?),
-    }
-}
-
-/// Goes on after a refusal. To bring the workload back and to say why takes two writes, and no later pass knows why.
-async fn refused(context: &Context, key: &Key, observed: Observed, why: String) -> Result<Next, WriteError> {
-    let observed = Observed {
-        refused: Some(why.clone()),
-        ..observed
-    };
-    let decision = restore::decide(&observed, clock::now());
-    let brings_back = matches!(decision.write, Some(Write::Workload(..)));
-    let next = carry_out(context, &observed.restore, decision).await?;
-    if !brings_back {
-        return Ok(next);
-    }
-    let api: Api<RestoreJob> = Api::namespaced(context.service.client.clone(), &key.namespace);
-    let Some(found) = write::get(&api, &key.name).await? else {
-        return Ok(Next::AwaitChange);
-    };
-    match observe(context, found, Some(why)).await {
-        Ok(observed) => {
+        Err(WriteError::Refused(why)) => {
+            // A Job that the API server refuses is said on the object, and decided about once more.
+            let observed = Observed {
+                refused: Some(why),
+                ..observed
+            };
             let decision = restore::decide(&observed, clock::now());
-            carry_out(context, &observed.restore, decision).await
+            Ok(carry_out(&context, &observed.restore, decision).await?)
         }
-        Err(Unseen::Write(error)) => Err(error),
-        Err(Unseen::Unreadable(_)) => Ok(next),
+        other => Ok(other?),
     }
 }
 

@@ -145,7 +145,15 @@ fn prepare(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Ti
         if touched(restore) && !is_first(restore) {
             return status::waiting(restore, Reason::InvalidPolicy, &text, now);
         }
+        if touched(restore) {
+            // Said before the workload comes back, or a later pass could not tell that nothing was written.
+            return say_writing(restore, false, Reason::InvalidPolicy, &text, now);
+        }
         return untouched(observed, Some(workload), Reason::InvalidPolicy, &text, now);
+    }
+    if let Some(never) = writing(restore).filter(|writing| writing.status == "False") {
+        let reason = Reason::parse(&never.reason).unwrap_or(Reason::InvalidPolicy);
+        return untouched(observed, Some(workload), reason, &never.message, now);
     }
     if touched(restore) {
         // The Job was created before, or is about to be: it writes the volumes anew from the start.
@@ -171,14 +179,14 @@ fn prepare(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Ti
         return decision;
     }
     let text = format!("restoring {} onto {}", plan.backup_name, workload.title());
-    write_ahead(restore, Reason::Restoring, &text, now).with(false, Reason::Restoring, text)
+    say_writing(restore, true, Reason::Restoring, &text, now).with(false, Reason::Restoring, text)
 }
 
-/// Says in the status that the volumes are about to be written.
-fn write_ahead(restore: &RestoreJob, reason: Reason, text: &str, now: Timestamp) -> Decision {
+/// Says in the status that the volumes are about to be written, or that they will not be after all.
+fn say_writing(restore: &RestoreJob, holds: bool, reason: Reason, text: &str, now: Timestamp) -> Decision {
     let mut draft = status::draft(restore);
     let generation = restore.metadata.generation.unwrap_or_default();
-    condition::set(&mut draft.conditions, WRITING, true, reason, text, generation, now);
+    condition::set(&mut draft.conditions, WRITING, holds, reason, text, generation, now);
     Decision::write(Write::Status(Box::new(draft)))
 }
 
@@ -211,7 +219,7 @@ fn resume(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Tim
     let since = writing(restore).map_or(now, |writing| writing.last_transition_time.0);
     if is_first(restore) && now.duration_since(since) > FIRST {
         let text = "the restore Job is gone, and may have written: the next one begins anew";
-        return write_ahead(restore, Reason::TargetDirty, text, now);
+        return say_writing(restore, true, Reason::TargetDirty, text, now);
     }
     let job = jobs::restore_job(&observed.settings, restore, plan, now);
     Decision::write(Write::CreateJob(Box::new(job)))

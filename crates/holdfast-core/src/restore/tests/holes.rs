@@ -142,6 +142,9 @@ fn a_job_that_the_api_server_never_took_leaves_the_volume_as_it_was() {
     let mut world = world(Some(true), None);
     world.until(|world| run::touched(&world.seen.restore));
     world.seen.refused = Some("quota".to_owned());
+    world.step();
+    // The refusal is forgotten with the process that heard it.
+    world.seen.refused = None;
     world.settle();
     world.failed_for(Reason::InvalidPolicy);
     assert_eq!((world.replicas(), world.held()), (3, None));
