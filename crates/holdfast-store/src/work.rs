@@ -172,13 +172,18 @@ impl Work {
     /// Whether the claim still names us and nobody purged the backup.
     ///
     /// # Errors
-    /// [`Error::Tombed`] or [`Error::Occupied`] if not.
+    /// [`Error::Tombed`] or [`Error::Occupied`] if not, [`Error::Busy`] if another attempt of the same backup has it.
     pub fn still_ours(&self) -> Result<()> {
         if tomb::exists(&self.root, &self.claim.uid)? {
             return Err(Error::Tombed(self.claim.uid.clone()));
         }
         match Claim::read(&self.desk)? {
             Some(claim) if claim.is_of(&self.claim) => Ok(()),
+            // Another attempt of the same backup took over: the next one finds what it sealed, or begins anew.
+            Some(claim) if claim.uid == self.claim.uid => Err(Error::Busy(format!(
+                "the claim now names pod {} of the same backup; nothing was sealed",
+                claim.pod_uid
+            ))),
             Some(claim) => Err(Error::Occupied(format!(
                 "the claim now names pod {} of backup {}; nothing was sealed",
                 claim.pod_uid, claim.uid

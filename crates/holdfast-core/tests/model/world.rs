@@ -1,0 +1,360 @@
+//! One history: a cluster, the services, and what happens to them.
+
+use holdfast_api::{
+    Backup, BackupPhase, RestoreJob,
+    names::{LABEL_AUTOBACKUP, LABEL_NEED_REPO_PVC},
+};
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt as _;
+use serde_json::{Value, json};
+
+use crate::{
+    CLAIM, POLICY, REPO, TOOL,
+    api::{Api, Guard, Request},
+    cluster::Cluster,
+    executor::Executor,
+    gc::Gc,
+    net::{Chance, Net},
+    restorer,
+    scheduler::Scheduler,
+};
+
+/// What a history is about.
+#[derive(Clone, Copy, Default)]
+#[allow(clippy::struct_excessive_bools)] // Each is a switch of its own.
+pub(crate) struct Scenario {
+    pub(crate) backups: usize,
+    pub(crate) restores: usize,
+    /// Users delete Backups.
+    pub(crate) delete: bool,
+    /// Users delete restores.
+    pub(crate) delete_restores: bool,
+    /// Users create a deleted Backup anew under its name.
+    pub(crate) again: bool,
+    /// Backups expire, and more are made than the policy keeps.
+    pub(crate) retention: bool,
+    /// A Job of somebody else has the name of a Backup.
+    pub(crate) foreign: bool,
+    /// The repository forgets tombs: a rule taken away.
+    pub(crate) without_tombs: bool,
+    /// The API server ignores resourceVersions: a rule taken away.
+    pub(crate) without_guards: bool,
+}
+
+pub(crate) struct World {
+    pub(crate) seed: u64,
+    pub(crate) scenario: Scenario,
+    pub(crate) net: Net,
+    pub(crate) cluster: Cluster,
+    /// An old leader and a new one.
+    schedulers: [Scheduler; 2],
+    executors: [Executor; 2],
+    collectors: [Gc; 2],
+    asked: usize,
+}
+
+/// Steps in which anything may go wrong, and rounds in which all must come to rest.
+const STEPS: usize = 160;
+const ROUNDS: usize = 400;
+
+impl World {
+    pub(crate) fn new(seed: u64, scenario: Scenario) -> Self {
+        let start: Timestamp = "2025-01-01T00:00:00Z".parse().unwrap();
+        let mut api = Api::new(start);
+        api.guarded = !scenario.without_guards;
+        let net = Net {
+            api,
+            chance: Chance::new(seed),
+            faults: true,
+            late: Vec::new(),
+            trace: Vec::new(),
+        };
+        let mut world = Self {
+            seed,
+            scenario,
+            net,
+            cluster: Cluster::default(),
+            schedulers: [Scheduler { revision: 0 }, Scheduler { revision: 0 }],
+            executors: [Executor::default(), Executor::default()],
+            collectors: [Gc::default(), Gc::default()],
+            asked: 0,
+        };
+        world.furnish();
+        world
+    }
+
+    fn create(&mut self, object: Value) {
+        // A user's request has no faults; a name that is taken is told to the user.
+        let _ = self.net.api.send(&Request::Create(object));
+    }
+
+    fn furnish(&mut self) {
+        let ours = "dataprotection.kubeblocks.io/v1alpha1";
+        let limit = if self.scenario.retention { 2 } else { 7 };
+        self.create(
+            json!({"apiVersion": ours, "kind": "BackupTool", "metadata": {"name": TOOL}, "spec": {
+            "image": "tool:1", "backupCommands": ["sh"], "physical": {"restoreCommands": ["sh"]}}}),
+        );
+        self.create(json!({"apiVersion": ours, "kind": "BackupRepo", "metadata": {"name": REPO},
+            "spec": {"storageProviderRef": "local", "pvReclaimPolicy": "Retain"}, "status": {"phase": "Ready", "backupPVCName": CLAIM}}));
+        self.create(json!({"apiVersion": ours, "kind": "BackupPolicy", "metadata": {"name": POLICY, "namespace": "ns"}, "spec": {
+            "retention": {"ttl": "1h"}, "datafile": {"backupToolName": TOOL, "backupRepoName": REPO, "backupsHistoryLimit": limit,
+                "target": {"labelsSelector": {"matchLabels": {"app": "db"}}}}}}));
+        self.create(json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db", "namespace": "ns"}, "spec": {
+            "replicas": 3, "serviceName": "db", "selector": {"matchLabels": {"app": "db"}},
+            "template": {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [{"name": "db", "image": "db:1"}]}}}}));
+        if self.scenario.foreign {
+            self.create(json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "b0", "namespace": "ns", "labels": {"foreign": "true"}},
+                "spec": {"template": {"metadata": {}, "spec": {"containers": []}}}}));
+        }
+        self.cluster.disks.keeps_tombs = !self.scenario.without_tombs;
+        self.cluster.database(&mut self.net);
+    }
+
+    /// Users ask for the next thing.
+    fn ask(&mut self) {
+        let ours = "dataprotection.kubeblocks.io/v1alpha1";
+        if self.asked < self.scenario.backups {
+            let name = format!("b{}", self.asked);
+            self.asked += 1;
+            self.backup(&name);
+            return;
+        }
+        let done = self
+            .net
+            .api
+            .get::<Backup>("b0")
+            .is_some_and(|backup| phase(&backup) == Some(BackupPhase::Completed));
+        let next = self.asked - self.scenario.backups;
+        if next < self.scenario.restores && done {
+            self.asked += 1;
+            self.create(json!({"apiVersion": ours, "kind": "RestoreJob", "metadata": {"name": format!("r{next}"), "namespace": "ns"}, "spec": {
+                "backupJobName": "b0", "replace": true, "onFailAttempted": 1, "target": {"labelsSelector": {"matchLabels": {"app": "db"}}},
+                "targetVolumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data-db-0"}}],
+                "targetVolumeMounts": [{"name": "data", "mountPath": "/data"}]}}));
+        }
+    }
+
+    fn backup(&mut self, name: &str) {
+        let labels = if self.scenario.retention {
+            json!({LABEL_AUTOBACKUP: "true"})
+        } else {
+            json!({})
+        };
+        self.create(
+            json!({"apiVersion": "dataprotection.kubeblocks.io/v1alpha1", "kind": "Backup",
+            "metadata": {"name": name, "namespace": "ns", "labels": labels}, "spec": {"backupPolicyName": POLICY}}),
+        );
+    }
+
+    /// Users delete something.
+    fn delete(&mut self) {
+        let mut of: Vec<Guard> = Vec::new();
+        if self.scenario.delete {
+            of.extend(self.net.api.list::<Backup>().iter().map(Guard::of));
+        }
+        if self.scenario.delete_restores {
+            of.extend(self.net.api.list::<RestoreJob>().iter().map(Guard::of));
+        }
+        if of.is_empty() {
+            return;
+        }
+        let guard = Guard {
+            version: None,
+            ..of.swap_remove(self.net.chance.below(of.len()))
+        };
+        self.net.note(&format!("a user deletes {} {}", guard.kind, guard.name));
+        let name = guard.name.clone();
+        let again = self.scenario.again && guard.kind == "Backup";
+        let _ = self.net.api.send(&Request::Delete { of: guard });
+        if again {
+            self.backup(&name);
+        }
+    }
+
+    pub(crate) fn run(mut self) -> Vec<&'static str> {
+        if self.scenario.restores > 0 {
+            // There is something to restore before anything goes wrong.
+            self.net.faults = false;
+            self.ask();
+            for round in 0..20 {
+                self.settle(round, false);
+            }
+            self.net.faults = true;
+        }
+        for _ in 0..STEPS {
+            self.happen();
+            self.check();
+        }
+        self.net.faults = false;
+        self.come_to_rest();
+        if self.scenario.delete && self.net.chance.one_in(2) {
+            for backup in self.net.api.list::<Backup>() {
+                let _ = self.net.api.send(&Request::Delete { of: Guard::of(&backup) });
+            }
+            self.come_to_rest();
+        }
+        // Only now wakes up what froze.
+        while !self.net.late.is_empty() {
+            self.net.deliver();
+        }
+        self.cluster.wake(&mut self.net);
+        self.come_to_rest();
+        self.judge();
+        self.reached()
+    }
+
+    fn come_to_rest(&mut self) {
+        let mut still = 0;
+        for round in 0..ROUNDS {
+            let before = self.net.api.revision();
+            self.settle(round, true);
+            self.check();
+            still = if self.net.api.revision() == before {
+                still + 1
+            } else {
+                0
+            };
+            if still > 6 && self.asked == self.scenario.backups + self.scenario.restores {
+                return;
+            }
+        }
+    }
+
+    /// One thing happens, to somebody.
+    fn happen(&mut self) {
+        let which = self.net.chance.below(2);
+        match self.net.chance.below(24) {
+            0 => self.ask(),
+            1 if self.net.chance.one_in(3) => self.delete(),
+            2 if self.net.chance.one_in(3) => drop(self.cluster.wake(&mut self.net)),
+            2 => self.net.deliver(),
+            3 => {
+                let seconds = 1 + self.net.chance.below(90);
+                self.pass(seconds);
+            }
+            4 => self.crash(which),
+            5 | 6 => self.caches(),
+            7 => self.net.api.collect(),
+            8 => self.cluster.database(&mut self.net),
+            9..=11 => self.cluster.work(&mut self.net),
+            12 | 13 => self.cluster.jobs(&mut self.net),
+            14 => self.claims(),
+            15 | 16 => self.schedule(which),
+            17..=19 => self.execute(which),
+            20 | 21 => self.collect(which),
+            _ => self.restore(),
+        }
+    }
+
+    fn pass(&mut self, seconds: usize) {
+        self.net.api.now += SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(1));
+    }
+
+    fn crash(&mut self, which: usize) {
+        let revision = self.net.chance.below(self.net.api.revision() + 1);
+        match self.net.chance.below(2) {
+            0 => self.executors[which] = Executor::at(revision),
+            _ => self.collectors[which] = Gc::at(revision),
+        }
+    }
+
+    /// Caches catch up, some more and some less, never back.
+    fn caches(&mut self) {
+        let newest = self.net.api.revision();
+        let [old, new] = &mut self.schedulers;
+        let [one, other] = &mut self.executors;
+        let [first, second] = &mut self.collectors;
+        for seen in [
+            &mut old.revision,
+            &mut new.revision,
+            &mut one.revision,
+            &mut other.revision,
+            &mut first.revision,
+            &mut second.revision,
+        ] {
+            *seen = newest - self.net.chance.below(newest - (*seen).min(newest) + 1);
+        }
+    }
+
+    fn schedule(&mut self, which: usize) {
+        for name in self.names::<Backup>() {
+            // A process that got no answer looks again later.
+            let _ = self.schedulers[which].look(&mut self.net, &name);
+        }
+    }
+
+    fn execute(&mut self, which: usize) {
+        for name in self.names::<Backup>() {
+            let _ = self.executors[which].look(&mut self.net, &name);
+        }
+    }
+
+    fn collect(&mut self, which: usize) {
+        let gc = &mut self.collectors[which];
+        let _ = gc.retire(&mut self.net);
+        for name in (0..self.asked).map(|number| format!("b{number}")) {
+            let _ = gc.look(&mut self.net, &name);
+        }
+        let _ = gc.purge(&mut self.net);
+    }
+
+    fn restore(&mut self) {
+        for name in self.names::<RestoreJob>() {
+            let _ = restorer::look(&mut self.net, &name);
+        }
+    }
+
+    /// The names that were ever used, so that what is gone is looked at too.
+    fn names<K>(&self) -> Vec<String>
+    where
+        K: kube::Resource<DynamicType = ()>,
+    {
+        let letter = if K::kind(&()) == "Backup" { 'b' } else { 'r' };
+        (0..self.asked).map(|number| format!("{letter}{number}")).collect()
+    }
+
+    /// The repository manager makes the claim that a Backup asks for; Kubernetes binds it.
+    fn claims(&mut self) {
+        let asks = |backup: &Backup| {
+            backup
+                .labels()
+                .get(LABEL_NEED_REPO_PVC)
+                .is_some_and(|value| value == "true")
+        };
+        if self.net.api.list::<Backup>().iter().any(asks) {
+            self.create(json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": CLAIM, "namespace": "ns"},
+                "spec": {"accessModes": ["ReadWriteMany"], "volumeName": "volume"}, "status": {"phase": "Bound"}}));
+        }
+    }
+
+    /// All do their work, in turn, and nothing goes wrong.
+    fn settle(&mut self, round: usize, ask: bool) {
+        let newest = self.net.api.revision();
+        for which in 0..2 {
+            self.schedulers[which].revision = newest;
+            self.executors[which].revision = newest;
+            self.collectors[which].revision = newest;
+        }
+        if ask {
+            self.ask();
+        }
+        self.claims();
+        let which = round % 2;
+        self.schedule(which);
+        self.execute(which);
+        self.collect(which);
+        self.restore();
+        self.cluster.jobs(&mut self.net);
+        for _ in 0..6 {
+            self.cluster.work(&mut self.net);
+        }
+        self.cluster.database(&mut self.net);
+        self.net.api.collect();
+        self.pass(20);
+    }
+}
+
+pub(crate) fn phase(backup: &Backup) -> Option<BackupPhase> {
+    backup.status.as_ref().and_then(|status| status.phase)
+}
