@@ -21,20 +21,25 @@ use kube::{Api, ResourceExt as _, api::ListParams};
 
 use crate::{
     Context,
-    read::{Read, Unseen, read},
+    read::{Read, read},
 };
 
 /// Reads everything.
-pub(crate) async fn observe(context: &Context, found: RestoreJob, refused: Option<String>) -> Result<Observed, Unseen> {
+pub(crate) async fn observe(
+    context: &Context,
+    found: RestoreJob,
+    refused: Option<String>,
+) -> Result<Observed, WriteError> {
     let client = context.service.client.clone();
     let namespace = found.namespace().unwrap_or_default();
     let new = restore::phase(&found) == RestoreJobPhase::New;
+    let mut unreadable = None;
     // One that is being deleted does not need them any more.
     let backup = if new && found.metadata.deletion_timestamp.is_none() {
         let name = &found.spec.backup_job_name;
         read::<Backup>(client.clone(), Some(&namespace), name)
             .await?
-            .readable()?
+            .readable(&mut unreadable)
     } else {
         None
     };
@@ -42,7 +47,9 @@ pub(crate) async fn observe(context: &Context, found: RestoreJob, refused: Optio
         .as_ref()
         .and_then(|backup| backup.status.as_ref()?.backup_tool_name.clone())
     {
-        Some(name) => read::<BackupTool>(client.clone(), None, &name).await?.readable()?,
+        Some(name) => read::<BackupTool>(client.clone(), None, &name)
+            .await?
+            .readable(&mut unreadable),
         None => None,
     };
     let workloads = if new {
@@ -68,6 +75,7 @@ pub(crate) async fn observe(context: &Context, found: RestoreJob, refused: Optio
         restore: found,
         backup,
         tool,
+        unreadable,
         workloads,
         holder,
         pods,

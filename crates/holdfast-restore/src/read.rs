@@ -2,22 +2,12 @@
 
 use std::fmt::Debug;
 
-use holdfast_api::{
-    RestoreJob, RestoreJobPhase,
-    condition::{self, Condition, READY, RECONCILING, Reason, STALLED},
-};
-use holdfast_core::restore::{Decision, Event, Write};
 use holdfast_runtime::write::{self, WriteError};
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api, Client, Resource,
     api::{ApiResource, DynamicObject},
 };
 use serde::de::DeserializeOwned;
-
-/// How often it is looked whether somebody has corrected it.
-const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 
 /// What was found under a name.
 pub(crate) enum Read<K> {
@@ -49,70 +39,16 @@ where
     })
 }
 
-/// Why a restore could not be looked at.
-#[derive(Debug)]
-pub(crate) enum Unseen {
-    /// The API server did not answer as it should.
-    Write(WriteError),
-    /// Something that the restore names cannot be read.
-    Unreadable(String),
-}
-
-impl From<WriteError> for Unseen {
-    fn from(error: WriteError) -> Self {
-        Self::Write(error)
-    }
-}
-
 impl<K> Read<K> {
-    /// The object, if there is one that can be read or none at all.
-    pub(crate) fn readable(self) -> Result<Option<K>, Unseen> {
+    /// The object, if it can be read; why not goes to `unreadable`.
+    pub(crate) fn readable(self, unreadable: &mut Option<String>) -> Option<K> {
         match self {
-            Self::Absent => Ok(None),
-            Self::Found(object) => Ok(Some(object)),
-            Self::Unreadable(_, why) => Err(Unseen::Unreadable(why)),
+            Self::Absent => None,
+            Self::Found(object) => Some(object),
+            Self::Unreadable(_, why) => {
+                *unreadable = Some(why);
+                None
+            }
         }
-    }
-}
-
-/// Waits, with a restore that has not started, until somebody corrects what cannot be read; ends it after a while.
-pub(crate) fn wait(restore: &RestoreJob, why: &str, patience: SignedDuration, now: Timestamp) -> Decision {
-    let reason = Reason::InvalidObject;
-    let generation = restore.metadata.generation;
-    let created = restore.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-    let waited = now.duration_since(created);
-    let over = waited >= patience;
-    let mut status = restore.status.clone().unwrap_or_default();
-    let says = |one: &Condition| one.type_ == RECONCILING && one.status == "True" && one.reason == reason.as_str();
-    if !over && status.conditions.iter().any(says) {
-        return Decision {
-            write: None,
-            event: None,
-            next: Some(LOOK_AGAIN),
-        };
-    }
-    status.observed_generation = generation;
-    let mut text = why.to_owned();
-    if over {
-        text = format!("{why}; waited {} s", waited.as_secs());
-        status.phase = Some(RestoreJobPhase::Failed);
-        status.failure_reason = Some(text.clone());
-        status.completion_timestamp = Some(Time(now));
-    }
-    let message = format!("{text}: {}", reason.hint());
-    for (kind, holds) in [(READY, false), (RECONCILING, !over), (STALLED, over)] {
-        if over || kind != STALLED {
-            let generation = generation.unwrap_or_default();
-            condition::set(&mut status.conditions, kind, holds, reason, &message, generation, now);
-        }
-    }
-    Decision {
-        write: Some(Write::Status(Box::new(status))),
-        event: over.then_some(Event {
-            warning: true,
-            reason,
-            note: text,
-        }),
-        next: (!over).then_some(LOOK_AGAIN),
     }
 }

@@ -11,12 +11,7 @@ use holdfast_runtime::{
 };
 use kube::{Api, ResourceExt as _};
 
-use crate::{
-    Context,
-    apply::apply,
-    observe::observe,
-    read::{self, Unseen},
-};
+use crate::{Context, apply::apply, observe::observe};
 
 /// A pass that could not be ended.
 #[derive(Debug, thiserror::Error)]
@@ -44,16 +39,9 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     let Some(found) = write::get(&api, &key.name).await? else {
         return Ok(Next::AwaitChange);
     };
-    let observed = match observe(&context, found.clone(), None).await {
-        Ok(observed) => observed,
-        Err(Unseen::Write(error)) => return Err(error.into()),
-        Err(Unseen::Unreadable(why)) => {
-            let decision = read::wait(&found, &why, context.settings.patience, clock::now());
-            return Ok(carry_out(&context, &found, decision).await?);
-        }
-    };
+    let observed = observe(&context, found, None).await?;
     let decision = restore::decide(&observed, clock::now());
-    match carry_out(&context, &found, decision).await {
+    match carry_out(&context, &observed.restore, decision).await {
         Err(WriteError::Refused(why)) => {
             // A Job that the API server refuses is said on the object, and decided about once more.
             let observed = Observed {

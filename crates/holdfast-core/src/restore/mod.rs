@@ -71,6 +71,8 @@ pub struct Observed {
     pub backup: Option<Backup>,
     /// The tool that the Backup names; only looked up for a new RestoreJob.
     pub tool: Option<BackupTool>,
+    /// Why the Backup or the tool cannot be read, where it is there and cannot.
+    pub unreadable: Option<String>,
     /// For a new RestoreJob the workloads that match; later the planned one, if it is still there.
     pub workloads: Vec<Workload>,
     /// Who holds the first of them.

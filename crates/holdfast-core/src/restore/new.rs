@@ -54,6 +54,10 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
 fn plan(observed: &Observed, now: Timestamp) -> Result<RestorePlan, Problem> {
     let restore = &observed.restore;
     let workload = workload(observed)?;
+    if let Some(why) = &observed.unreadable {
+        // Somebody may correct it.
+        return Err(Problem::Wait(Reason::InvalidObject, why.clone()));
+    }
     let backup = backup(observed)?;
     let found = backup.status.as_ref();
     let files = found.and_then(|status| status.manifests.as_ref()?.backup_tool.as_ref());

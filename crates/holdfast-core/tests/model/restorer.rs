@@ -98,6 +98,7 @@ fn observe(net: &Net, found: RestoreJob) -> Observed {
         write: net.api.get::<Job>(&restore::restore_job_name(&found)),
         write_pods: of_restore(ROLE_RESTORE),
         refused: None,
+        unreadable: None,
         restore: found,
     }
 }

@@ -68,6 +68,7 @@ fn observed() -> Observed {
         write: None,
         write_pods: Vec::new(),
         refused: None,
+        unreadable: None,
     }
 }
 
@@ -152,6 +153,21 @@ fn everything_that_can_be_refused_is_refused_before_anything_is_touched() {
         &|seen| seen.holder = Holder::AtWork("other".to_owned()),
         Reason::WorkloadHeld,
         "held by RestoreJob other",
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_waited_for() {
+    let mut seen = observed();
+    seen.backup = None;
+    seen.unreadable = Some("Backup b1 cannot be read: status: a number".to_owned());
+    let Some(Write::Status(status)) = decide(&seen, at(60)).write else {
+        panic!()
+    };
+    assert_eq!(status.conditions[0].reason, "InvalidObject");
+    assert_eq!(
+        end(&decide(&seen, at(700))),
+        (RestoreJobPhase::Failed, Reason::InvalidObject)
     );
 }
 
