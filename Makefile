@@ -43,7 +43,7 @@ generated:
 .PHONY: unit
 unit:
 	cargo test --workspace --exclude holdfast-e2e $(UNIT) --quiet
-	cargo test $(PURE) --tests --quiet
+	cargo test $(PURE) --test '*' --quiet
 
 .PHONY: chart
 chart:
