@@ -1,7 +1,10 @@
 //! A small API server: versions, guards, finalizers, owners. It remembers every state that it was in, so that a cache
 //! may show any earlier one.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use kube::Resource;
@@ -61,6 +64,8 @@ pub(crate) struct Api {
     pub(crate) guarded: bool,
     log: Vec<Arc<Objects>>,
     uids: u32,
+    /// Kinds and names that ever were.
+    ever: BTreeSet<(String, String)>,
 }
 
 impl Api {
@@ -70,6 +75,7 @@ impl Api {
             guarded: true,
             log: vec![Arc::default()],
             uids: 0,
+            ever: BTreeSet::new(),
         }
     }
 
@@ -126,6 +132,12 @@ impl Api {
         self.list_at(self.revision())
     }
 
+    /// The names of a kind that ever were, so that what is gone is looked at too.
+    pub(crate) fn names<K: Resource<DynamicType = ()>>(&self) -> Vec<String> {
+        let of_kind = |(kind, _): &&(String, String)| *kind == K::kind(&());
+        self.ever.iter().filter(of_kind).map(|(_, name)| name.clone()).collect()
+    }
+
     /// Does a write, if its guard holds.
     pub(crate) fn send(&mut self, request: &Request) -> Result<Value, Refused> {
         match request {
@@ -167,6 +179,7 @@ impl Api {
             return Err(Refused::Exists);
         }
         self.uids += 1;
+        self.ever.insert((kind.clone(), name));
         let mut object = object.clone();
         let metadata = &mut object["metadata"];
         metadata["uid"] = format!("{}-{}", kind.to_lowercase(), self.uids).into();

@@ -165,7 +165,7 @@ impl Disks {
                 self.dirty = true;
                 None
             }
-            2 if net.faults && net.chance.one_in(4) => {
+            2 if net.faults && net.chance.one_in(2) => {
                 let (code, mut result) = failed(Reason::ToolFailed);
                 result.dirty = true;
                 Some((code, result))

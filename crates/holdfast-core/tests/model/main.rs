@@ -99,6 +99,18 @@ fn retention_leaves_the_newest_good_one() {
 }
 
 #[test]
+fn slots_become_backups_and_hold_up_nothing() {
+    run(
+        Scenario {
+            slots: true,
+            retention: true,
+            ..Scenario::default()
+        },
+        &["a slot became a Backup", "a backup completed"],
+    );
+}
+
+#[test]
 fn what_others_own_is_never_touched() {
     run(
         Scenario {

@@ -51,7 +51,8 @@ impl World {
             let line = |line: &&String| words.iter().all(|word| line.contains(word));
             self.net.trace.iter().any(|one| line(&one))
         };
-        let table: [(&'static str, &[&str]); 7] = [
+        let table: [(&'static str, &[&str]); 8] = [
+            ("a slot became a Backup", &["scheduler: create Backup", "-> ok"]),
             ("a backup completed", &["status Backup", "Completed", "-> ok"]),
             ("a backup failed", &["status Backup", "Failed", "-> ok"]),
             ("files were purged", &["create Job holdfast-purge", "-> ok"]),

@@ -1,11 +1,12 @@
-//! The scheduler's part: new Backups are let in. What it knows comes from caches; what it ends, it reads first.
+//! The scheduler's part: slots become Backups, new Backups are let in. What it knows comes from caches; what it ends, it reads first.
 
 use std::sync::Arc;
 
-use holdfast_api::{Backup, BackupPolicy, BackupRepo, BackupTool};
+use holdfast_api::{Backup, BackupPolicy, BackupPolicyStatus, BackupRepo, BackupTool};
 use holdfast_core::{
     admission::{self, Next, Observed, Read, Write},
     backup::{self, Seen},
+    policy::{self, Slot},
 };
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
@@ -13,7 +14,7 @@ use kube::ResourceExt as _;
 use serde_json::json;
 
 use crate::{
-    api::{Guard, Request, json},
+    api::{Guard, Refused, Request, json},
     net::{Failure, Net},
 };
 
@@ -61,6 +62,59 @@ impl Scheduler {
         panic!("admission asks for ever");
     }
 
+    /// Looks at the policy: keeps its status, and makes the Backup of a slot that has come.
+    pub(crate) fn slots(&self, net: &mut Net) -> Result<(), Failure> {
+        let Some(found) = net.api.get_at::<BackupPolicy>(self.revision, crate::POLICY) else {
+            return Ok(());
+        };
+        let wanted = policy::status(&found, net.api.now);
+        if found.status.as_ref() != Some(&wanted) {
+            return put(net, &found, wanted);
+        }
+        let slot = self.due(net, &found);
+        let (time, note) = match &slot {
+            Slot::None { .. } => return Ok(()),
+            Slot::Due { slot, .. } => {
+                let backup = policy::slot_backup(&found, *slot, "");
+                match net.send("scheduler", &Request::Create(json(&backup))) {
+                    Ok(_) => {}
+                    Err(Failure::Refused(Refused::Exists)) => {
+                        let existing = net.api.get::<Backup>(&backup.name_any());
+                        assert!(
+                            existing.is_some_and(|existing| policy::is_made_for(&existing, &backup)),
+                            "a slot's name is taken by its own Backup"
+                        );
+                    }
+                    Err(failure) => return Err(failure),
+                }
+                (*slot, None)
+            }
+            Slot::Missed { slot: time, .. } | Slot::Skipped { slot: time, .. } => (*time, slot.note()),
+        };
+        let note = note.as_ref().map(|(reason, text)| (*reason, text.as_str()));
+        let status = policy::after_slot(&found, time, note, net.api.now);
+        put(net, &found, status)
+    }
+
+    /// A slot is skipped only for a Backup that still runs by the API server's own word.
+    fn due(&self, net: &Net, found: &BackupPolicy) -> Slot {
+        let mut active: Vec<Arc<Backup>> = net.api.list_at(self.revision).into_iter().map(Arc::new).collect();
+        loop {
+            let slot = policy::due(found, &active, net.api.now);
+            let Slot::Skipped { by, .. } = &slot else {
+                return slot;
+            };
+            if net
+                .api
+                .get::<Backup>(by)
+                .is_some_and(|backup| policy::is_unfinished(&backup))
+            {
+                return slot;
+            }
+            active.retain(|backup| backup.name_any() != *by);
+        }
+    }
+
     fn tool(&self, net: &Net, policy: Option<&BackupPolicy>) -> Seen<BackupTool> {
         let name = policy
             .and_then(backup::section)
@@ -105,4 +159,12 @@ fn apply(net: &mut Net, backup: &Backup, write: Option<Write>) -> Result<(), Fai
         Some(Write::CreateClaim(claim)) => Request::Create(json(&claim)),
     };
     net.send("scheduler", &request).map(drop)
+}
+
+fn put(net: &mut Net, found: &BackupPolicy, status: BackupPolicyStatus) -> Result<(), Failure> {
+    let wanted = BackupPolicy {
+        status: Some(status),
+        ..found.clone()
+    };
+    net.send("scheduler", &Request::Status(json(&wanted))).map(drop)
 }

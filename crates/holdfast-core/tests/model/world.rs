@@ -1,7 +1,7 @@
 //! One history: a cluster, the services, and what happens to them.
 
 use holdfast_api::{
-    Backup, BackupPhase, RestoreJob,
+    Backup, BackupPhase, BackupPolicy, RestoreJob,
     names::{LABEL_AUTOBACKUP, LABEL_NEED_REPO_PVC},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -33,6 +33,8 @@ pub(crate) struct Scenario {
     pub(crate) again: bool,
     /// Backups expire, and more are made than the policy keeps.
     pub(crate) retention: bool,
+    /// The policy has a schedule.
+    pub(crate) slots: bool,
     /// A Job of somebody else has the name of a Backup.
     pub(crate) foreign: bool,
     /// The repository forgets tombs: a rule taken away.
@@ -98,7 +100,7 @@ impl World {
         self.create(json!({"apiVersion": ours, "kind": "BackupRepo", "metadata": {"name": REPO},
             "spec": {"storageProviderRef": "local", "pvReclaimPolicy": "Retain"}, "status": {"phase": "Ready", "backupPVCName": CLAIM}}));
         self.create(json!({"apiVersion": ours, "kind": "BackupPolicy", "metadata": {"name": POLICY, "namespace": "ns"}, "spec": {
-            "retention": {"ttl": "1h"}, "datafile": {"backupToolName": TOOL, "backupRepoName": REPO, "backupsHistoryLimit": limit,
+            "retention": {"ttl": "1h"}, "schedule": {"datafile": {"enable": self.scenario.slots, "cronExpression": "*/3 * * * *"}}, "datafile": {"backupToolName": TOOL, "backupRepoName": REPO, "backupsHistoryLimit": limit,
                 "target": {"labelsSelector": {"matchLabels": {"app": "db"}}}}}}));
         self.create(json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db", "namespace": "ns"}, "spec": {
             "replicas": 3, "serviceName": "db", "selector": {"matchLabels": {"app": "db"}},
@@ -205,6 +207,14 @@ impl World {
     }
 
     fn come_to_rest(&mut self) {
+        if self.scenario.slots {
+            // The slots that have come are settled, and no others come.
+            self.settle(0, false);
+            let policy = self.net.api.get::<BackupPolicy>(POLICY).unwrap();
+            let of = Guard::of(&policy);
+            let change = json!({"spec": {"schedule": {"datafile": {"enable": false}}}});
+            let _ = self.net.api.send(&Request::Patch { of, change });
+        }
         let mut still = 0;
         for round in 0..ROUNDS {
             let before = self.net.api.revision();
@@ -278,14 +288,15 @@ impl World {
     }
 
     fn schedule(&mut self, which: usize) {
-        for name in self.names::<Backup>() {
+        let _ = self.schedulers[which].slots(&mut self.net);
+        for name in self.net.api.names::<Backup>() {
             // A process that got no answer looks again later.
             let _ = self.schedulers[which].look(&mut self.net, &name);
         }
     }
 
     fn execute(&mut self, which: usize) {
-        for name in self.names::<Backup>() {
+        for name in self.net.api.names::<Backup>() {
             let _ = self.executors[which].look(&mut self.net, &name);
         }
     }
@@ -293,25 +304,16 @@ impl World {
     fn collect(&mut self, which: usize) {
         let gc = &mut self.collectors[which];
         let _ = gc.retire(&mut self.net);
-        for name in (0..self.asked).map(|number| format!("b{number}")) {
+        for name in self.net.api.names::<Backup>() {
             let _ = gc.look(&mut self.net, &name);
         }
         let _ = gc.purge(&mut self.net);
     }
 
     fn restore(&mut self) {
-        for name in self.names::<RestoreJob>() {
+        for name in self.net.api.names::<RestoreJob>() {
             let _ = restorer::look(&mut self.net, &name);
         }
-    }
-
-    /// The names that were ever used, so that what is gone is looked at too.
-    fn names<K>(&self) -> Vec<String>
-    where
-        K: kube::Resource<DynamicType = ()>,
-    {
-        let letter = if K::kind(&()) == "Backup" { 'b' } else { 'r' };
-        (0..self.asked).map(|number| format!("{letter}{number}")).collect()
     }
 
     /// The repository manager makes the claim that a Backup asks for; Kubernetes binds it.
