@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Kills every process of the local cluster at once, as a crash of the machine's user session would, and starts it
+# Kills every process of the local cluster at once, as a lost machine would, and starts it
 # again over what is left: mounts, network namespaces, sockets, locks, state.
 set -euo pipefail
 . "$(dirname "$0")/../cluster/env.sh"
