@@ -1,11 +1,6 @@
 //! From the plan to the end.
 
-use holdfast_api::{
-    RestoreJob, RestorePlan,
-    condition::{self, Condition, Reason},
-    held::Held,
-    names::LABEL_RESTORE_UID,
-};
+use holdfast_api::{RestoreJob, RestorePlan, condition::Reason, held::Held, names::LABEL_RESTORE_UID};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
 use kube::ResourceExt as _;
@@ -16,7 +11,7 @@ use crate::pod::is_over;
 /// Decides about a restore that has started.
 pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
     let restore = &observed.restore;
-    let Some(plan) = restore.status.as_ref().and_then(|status| status.plan.as_ref()) else {
+    let Some(plan) = planned(restore) else {
         let text = "in progress, but without a plan: started by something other than Holdfast";
         return status::failed(restore, Reason::Unsupported, text, now);
     };
@@ -35,6 +30,10 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
     }
 }
 
+fn planned(restore: &RestoreJob) -> Option<&RestorePlan> {
+    restore.status.as_ref()?.plan.as_ref()
+}
+
 /// Whether a Job carries this restore's uid: the only sign that it is its own.
 pub(super) fn is_ours(job: &Job, restore: &RestoreJob) -> bool {
     let uid = job.labels().get(LABEL_RESTORE_UID);
@@ -47,7 +46,7 @@ pub(super) fn taken(observed: &Observed, workload: Option<&Workload>, job: &Job,
         "a job named \"{}\" exists that does not belong to this RestoreJob",
         job.name_any()
     );
-    match observed.restore.status.as_ref().and_then(|status| status.plan.as_ref()) {
+    match planned(&observed.restore) {
         // Its own Job may have been there before.
         Some(plan) if touched(&observed.restore) => dirty(&observed.restore, plan, &text, now),
         Some(_) | None => untouched(observed, workload, Reason::NameTaken, &text, now),
@@ -63,17 +62,12 @@ const FIRST: SignedDuration = SignedDuration::from_secs(2);
 
 /// Whether no other restore Job can have been there than the one that is.
 pub(super) fn is_first(restore: &RestoreJob) -> bool {
-    writing(restore).is_some_and(|writing| writing.reason == Reason::Restoring.as_str())
-}
-
-fn writing(restore: &RestoreJob) -> Option<&Condition> {
-    let conditions = restore.status.as_ref().map(|status| &status.conditions);
-    conditions?.iter().find(|condition| condition.type_ == WRITING)
+    status::noted(restore, WRITING).is_some_and(|writing| writing.reason == Reason::Restoring.as_str())
 }
 
 /// Whether the volumes may have been written.
 pub(super) fn touched(restore: &RestoreJob) -> bool {
-    writing(restore).is_some_and(|writing| writing.status == "True")
+    status::noted(restore, WRITING).is_some_and(|writing| writing.status == "True")
 }
 
 /// Ends a restore whose volumes may be half written: the workload stays held.
@@ -102,7 +96,7 @@ pub(super) fn untouched(
         return release(observed, workload, text);
     }
     let why = format!("an earlier restore did not end well, and this one wrote nothing: {text}");
-    match restore.status.as_ref().and_then(|status| status.plan.as_ref()) {
+    match planned(restore) {
         Some(plan) => dirty(restore, plan, &why, now),
         None => status::failed(restore, Reason::TargetDirty, &why, now),
     }
@@ -115,12 +109,7 @@ pub(super) fn taken_over(workload: &Workload) -> bool {
 
 /// The patch that brings the workload back, with the count that its own mark remembers.
 pub(super) fn release(observed: &Observed, workload: &Workload, why: &str) -> Decision {
-    let planned = observed
-        .restore
-        .status
-        .as_ref()
-        .and_then(|status| status.plan.as_ref())
-        .map(|plan| plan.replicas);
+    let planned = planned(&observed.restore).map(|plan| plan.replicas);
     let replicas = workload.held().map(|held| held.replicas).or(planned).unwrap_or(1);
     let note = format!("{} gets its {replicas} replicas back: {why}", workload.title());
     Decision::write(Write::Workload(Box::new(workload.clone()), Workload::release(replicas))).with(
@@ -147,13 +136,12 @@ fn prepare(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Ti
         }
         if touched(restore) {
             // Said before the workload comes back, or a later pass could not tell that nothing was written.
-            return say_writing(restore, false, Reason::InvalidPolicy, &text, now);
+            return status::note(restore, WRITING, false, Reason::InvalidPolicy, &text, now);
         }
         return untouched(observed, Some(workload), Reason::InvalidPolicy, &text, now);
     }
-    if let Some(never) = writing(restore).filter(|writing| writing.status == "False") {
-        let reason = Reason::parse(&never.reason).unwrap_or(Reason::InvalidPolicy);
-        return untouched(observed, Some(workload), reason, &never.message, now);
+    if let Some((reason, why)) = status::denied(restore, WRITING, Reason::InvalidPolicy) {
+        return untouched(observed, Some(workload), reason, why, now);
     }
     if touched(restore) {
         // The Job was created before, or is about to be: it writes the volumes anew from the start.
@@ -179,15 +167,7 @@ fn prepare(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Ti
         return decision;
     }
     let text = format!("restoring {} onto {}", plan.backup_name, workload.title());
-    say_writing(restore, true, Reason::Restoring, &text, now).with(false, Reason::Restoring, text)
-}
-
-/// Says in the status that the volumes are about to be written, or that they will not be after all.
-fn say_writing(restore: &RestoreJob, holds: bool, reason: Reason, text: &str, now: Timestamp) -> Decision {
-    let mut draft = status::draft(restore);
-    let generation = restore.metadata.generation.unwrap_or_default();
-    condition::set(&mut draft.conditions, WRITING, holds, reason, text, generation, now);
-    Decision::write(Write::Status(Box::new(draft)))
+    status::note(restore, WRITING, true, Reason::Restoring, &text, now).with(false, Reason::Restoring, text)
 }
 
 /// Waits for the workload's pods to be gone.
@@ -216,10 +196,10 @@ fn resume(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Tim
     if let Some(decision) = stopped(observed, workload, now) {
         return decision;
     }
-    let since = writing(restore).map_or(now, |writing| writing.last_transition_time.0);
+    let since = status::noted(restore, WRITING).map_or(now, |writing| writing.last_transition_time.0);
     if is_first(restore) && now.duration_since(since) > FIRST {
         let text = "the restore Job is gone, and may have written: the next one begins anew";
-        return say_writing(restore, true, Reason::TargetDirty, text, now);
+        return status::note(restore, WRITING, true, Reason::TargetDirty, text, now);
     }
     let job = jobs::restore_job(&observed.settings, restore, plan, now);
     Decision::write(Write::CreateJob(Box::new(job)))

@@ -2,7 +2,7 @@
 
 use holdfast_api::{
     RestoreJob, RestoreJobPhase, RestoreJobStatus,
-    condition::{self, READY, RECONCILING, Reason, STALLED},
+    condition::{self, Condition, READY, RECONCILING, Reason, STALLED},
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -110,4 +110,31 @@ pub(super) fn completed(restore: &RestoreJob, text: &str, now: Timestamp) -> Dec
         next: None,
     }
     .with(false, Reason::Completed, text)
+}
+
+/// Notes a fact beside the three conditions of every object, in the status, before anything is done that rests on it.
+pub(super) fn note(
+    restore: &RestoreJob,
+    kind: &str,
+    holds: bool,
+    reason: Reason,
+    text: &str,
+    now: Timestamp,
+) -> Decision {
+    let mut draft = draft(restore);
+    let generation = restore.metadata.generation.unwrap_or_default();
+    condition::set(&mut draft.conditions, kind, holds, reason, text, generation, now);
+    Decision::write(Write::Status(Box::new(draft)))
+}
+
+/// What was noted under that word.
+pub(super) fn noted<'a>(restore: &'a RestoreJob, kind: &str) -> Option<&'a Condition> {
+    let conditions = restore.status.as_ref().map(|status| &status.conditions);
+    conditions?.iter().find(|condition| condition.type_ == kind)
+}
+
+/// Why what was noted does not hold, if that is what was noted; `otherwise` stands for a reason that is not known.
+pub(super) fn denied<'a>(restore: &'a RestoreJob, kind: &str, otherwise: Reason) -> Option<(Reason, &'a str)> {
+    let denied = noted(restore, kind).filter(|condition| condition.status == "False")?;
+    Some((Reason::parse(&denied.reason).unwrap_or(otherwise), &denied.message))
 }

@@ -1,9 +1,6 @@
 //! The verify Job: every byte of the backup is read before anything is touched.
 
-use holdfast_api::{
-    RestorePlan,
-    condition::{self, Reason},
-};
+use holdfast_api::{RestorePlan, condition::Reason};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt as _;
@@ -22,7 +19,7 @@ const VERIFIED: &str = "Verified";
 /// `None` once the Job has found everything right.
 pub(super) fn decide(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Timestamp) -> Option<Decision> {
     let restore = &observed.restore;
-    if let Some((reason, why)) = given_up(observed) {
+    if let Some((reason, why)) = status::denied(restore, VERIFIED, Reason::PodPending) {
         if let Some(job) = observed.verify.as_ref().filter(|job| is_ours(job, restore)) {
             return Some(Decision::write(Write::DeleteJob {
                 name: job.name_any(),
@@ -64,26 +61,5 @@ fn running(observed: &Observed, job: &Job, now: Timestamp) -> Decision {
         return status::waiting(restore, reason, &message, now);
     }
     // Said before the Job goes, or it would be made anew.
-    let mut draft = status::draft(restore);
-    let generation = restore.metadata.generation.unwrap_or_default();
-    condition::set(
-        &mut draft.conditions,
-        VERIFIED,
-        false,
-        reason,
-        &message,
-        generation,
-        now,
-    );
-    Decision::write(Write::Status(Box::new(draft)))
-}
-
-fn given_up(observed: &Observed) -> Option<(Reason, &str)> {
-    let status = observed.restore.status.as_ref()?;
-    let said = |c: &&condition::Condition| c.type_ == VERIFIED && c.status == "False";
-    let verified = status.conditions.iter().find(said)?;
-    Some((
-        Reason::parse(&verified.reason).unwrap_or(Reason::PodPending),
-        &verified.message,
-    ))
+    status::note(restore, VERIFIED, false, reason, &message, now)
 }
