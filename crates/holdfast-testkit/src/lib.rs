@@ -8,6 +8,7 @@ mod apiserver;
 mod nats;
 pub mod permissions;
 mod pki;
+pub mod play;
 pub mod process;
 pub mod sample;
 mod wait;

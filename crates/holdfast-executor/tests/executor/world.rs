@@ -13,7 +13,7 @@ use holdfast_api::{Backup, BackupPhase, BackupRepo, BackupTool};
 use holdfast_executor::Args;
 use holdfast_runtime::metrics::Registry;
 use holdfast_runtime::{CancellationToken, Service, clock};
-use holdfast_testkit::{ApiServer, eventually, sample};
+use holdfast_testkit::{ApiServer, eventually, play, sample};
 use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -234,16 +234,7 @@ impl World {
 
     /// Plays the Job controller: a pod by the Job's template.
     pub(crate) async fn pod_of(&self, job: &Job) -> Pod {
-        let template = job.spec.as_ref().expect("a spec").template.clone();
-        let mut metadata = template.metadata.expect("labels");
-        metadata.generate_name = Some(format!("{}-", job.name_any().chars().take(50).collect::<String>()));
-        metadata.namespace = Some(self.namespace.clone());
-        let pod = Pod {
-            metadata,
-            spec: template.spec,
-            status: None,
-        };
-        self.create(&self.api(), &pod).await
+        self.create(&self.api(), &play::pod_of(job)).await
     }
 
     /// Plays kubelet.
@@ -259,11 +250,7 @@ impl World {
     pub(crate) async fn end_pod(&self, pod: &Pod, code: i32, result: &AgentResult) {
         let name = &pod.spec.as_ref().expect("a spec").containers[0].name;
         let message = result.encode().expect("a short result");
-        let phase = if code == 0 { "Succeeded" } else { "Failed" };
-        let state = json!({"terminated": {"exitCode": code, "message": message}});
-        let container =
-            json!({"name": name, "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state});
-        self.set_pod_status(pod, &json!({"phase": phase, "containerStatuses": [container]}))
+        self.set_pod_status(pod, &play::pod_ended(name, code, Some(&message)))
             .await;
     }
 
@@ -271,16 +258,7 @@ impl World {
     pub(crate) async fn end_job(&self, job: &Job, complete: bool, ago: SignedDuration) {
         let api: Api<Job> = self.api();
         let time = (clock::now() - ago).to_string();
-        let condition = |kind: &str| {
-            json!({"type": kind, "status": "True", "reason": "Test", "message": "played",
-                "lastTransitionTime": time, "lastProbeTime": time})
-        };
-        let status = if complete {
-            json!({"startTime": time, "completionTime": time, "succeeded": 1,
-                "conditions": [condition("SuccessCriteriaMet"), condition("Complete")]})
-        } else {
-            json!({"startTime": time, "failed": 1, "conditions": [condition("FailureTarget"), condition("Failed")]})
-        };
+        let status = play::job_ended(complete, usize::from(!complete), &time);
         let patch = json!({"status": status});
         api.patch_status(&job.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
             .await

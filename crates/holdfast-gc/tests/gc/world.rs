@@ -14,7 +14,7 @@ use holdfast_api::{
 };
 use holdfast_core::gc::Batch;
 use holdfast_runtime::clock;
-use holdfast_testkit::{ApiServer, eventually, sample};
+use holdfast_testkit::{ApiServer, eventually, play, sample};
 use jiff::SignedDuration;
 use k8s_openapi::api::{
     batch::v1::Job,
@@ -250,15 +250,7 @@ impl World {
 
     /// Plays the Job controller: a pod by the Job's template.
     pub(crate) async fn pod_of(&self, job: &Job) -> Pod {
-        let template = job.spec.as_ref().expect("a spec").template.clone();
-        let mut metadata = template.metadata.expect("labels");
-        metadata.generate_name = Some(format!("{}-", job.name_any()));
-        let pod = Pod {
-            metadata,
-            spec: template.spec,
-            status: None,
-        };
-        self.create(&pod).await
+        self.create(&play::pod_of(job)).await
     }
 
     /// Plays kubelet.
@@ -276,23 +268,10 @@ impl World {
         let pod = self.pod_of(job).await;
         let good = result.outcome == Outcome::Purged;
         let message = result.encode().expect("a short result");
-        let state = json!({"terminated": {"exitCode": i32::from(!good), "message": message}});
-        let container =
-            json!({"name": "purge", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state});
-        let phase = if good { "Succeeded" } else { "Failed" };
-        self.set_pod_status(&pod, &json!({"phase": phase, "containerStatuses": [container]}))
-            .await;
+        let status = play::pod_ended("purge", i32::from(!good), Some(&message));
+        self.set_pod_status(&pod, &status).await;
         let time = (clock::now() - ago).to_string();
-        let condition = |kind: &str| {
-            json!({"type": kind, "status": "True", "reason": "Test", "message": "played",
-                "lastTransitionTime": time, "lastProbeTime": time})
-        };
-        let status = if good {
-            json!({"startTime": time, "completionTime": time, "succeeded": 1,
-                "conditions": [condition("SuccessCriteriaMet"), condition("Complete")]})
-        } else {
-            json!({"startTime": time, "failed": 1, "conditions": [condition("FailureTarget"), condition("Failed")]})
-        };
+        let status = play::job_ended(good, usize::from(!good), &time);
         let patch = Patch::Merge(json!({"status": status}));
         let patched = self
             .api::<Job>()

@@ -2,12 +2,15 @@
 
 use holdfast_api::{agent::AgentResult, condition::Reason, names::LABEL_INSTANCE};
 use holdfast_runtime::clock;
-use holdfast_testkit::sample;
+use holdfast_testkit::{play, sample};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{Api, ResourceExt as _, api::ListParams};
 use serde_json::{Value, json};
 
 use crate::world::{SHOP, World};
+
+/// The container of a restore's Jobs.
+const CONTAINER: &str = "restore";
 
 impl World {
     /// The database's pods.
@@ -47,28 +50,14 @@ impl World {
 
     /// Plays the Job controller: a pod by the Job's template, with this status.
     pub(crate) async fn pod_of(&self, job: &Job, status: Value) -> Pod {
-        let template = job.spec.as_ref().expect("a spec").template.clone();
-        let mut metadata = template.metadata.expect("labels");
-        metadata.generate_name = Some("attempt-".to_owned());
-        let pod = Pod {
-            metadata,
-            spec: template.spec,
-            status: None,
-        };
-        let pod = self.create(&self.api(), &pod).await;
+        let pod = self.create(&self.api(), &play::pod_of(job)).await;
         self.patch_status(&self.api(), &pod.name_any(), status).await
     }
 
     /// Plays Job controller, kubelet and agent: every attempt failed and left this word.
     pub(crate) async fn fail(&self, job: &Job, attempts: &[AgentResult]) {
         for result in attempts {
-            let message = result.encode().expect("a short result");
-            let state = json!({"terminated": {"exitCode": 1, "message": message}});
-            self.pod_of(
-                job,
-                json!({"phase": "Failed", "containerStatuses": [container(&state)]}),
-            )
-            .await;
+            self.pod_of(job, said(result)).await;
         }
         self.end(job, "Failed", attempts.len()).await;
     }
@@ -81,36 +70,19 @@ impl World {
 
     /// Plays kubelet and agent: a pod ended badly and left this word.
     pub(crate) async fn end_pod(&self, pod: &Pod, result: &AgentResult) {
-        let message = result.encode().expect("a short result");
-        let state = json!({"terminated": {"exitCode": 1, "message": message}});
-        let status = json!({"phase": "Failed", "containerStatuses": [container(&state)]});
-        self.patch_status(&self.api::<Pod>(), &pod.name_any(), status).await;
+        self.patch_status(&self.api::<Pod>(), &pod.name_any(), said(result))
+            .await;
     }
 
     /// Plays Job controller and kubelet: the first attempt did it.
     pub(crate) async fn succeed(&self, job: &Job) {
-        let state = json!({"terminated": {"exitCode": 0}});
-        self.pod_of(
-            job,
-            json!({"phase": "Succeeded", "containerStatuses": [container(&state)]}),
-        )
-        .await;
+        self.pod_of(job, play::pod_ended(CONTAINER, 0, None)).await;
         self.end(job, "Complete", 0).await;
     }
 
     /// Plays the Job controller: the Job has ended after this many failed pods.
     pub(crate) async fn end(&self, job: &Job, kind: &str, failed: usize) {
-        let time = clock::now().to_string();
-        let condition = |kind: &str| {
-            json!({"type": kind, "status": "True", "reason": "Test", "message": "played",
-                "lastTransitionTime": time, "lastProbeTime": time})
-        };
-        let status = if kind == "Complete" {
-            json!({"startTime": time, "completionTime": time, "succeeded": 1, "failed": failed,
-                "conditions": [condition("SuccessCriteriaMet"), condition(kind)]})
-        } else {
-            json!({"startTime": time, "failed": failed, "conditions": [condition("FailureTarget"), condition(kind)]})
-        };
+        let status = play::job_ended(kind == "Complete", failed, &clock::now().to_string());
         self.patch_status(&self.api::<Job>(), &job.name_any(), status).await;
     }
 }
@@ -123,7 +95,8 @@ pub(crate) fn failure(reason: Reason, dirty: bool) -> AgentResult {
     }
 }
 
-/// The status of the container of a Job's pod.
-fn container(state: &Value) -> Value {
-    json!({"name": "restore", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state})
+/// The status of a pod that ended badly and left this word.
+fn said(result: &AgentResult) -> Value {
+    let message = result.encode().expect("a short result");
+    play::pod_ended(CONTAINER, 1, Some(&message))
 }

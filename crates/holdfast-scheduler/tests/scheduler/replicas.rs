@@ -48,7 +48,7 @@ async fn schedulers_that_come_and_go_double_nothing_and_lose_nothing() {
 
     let first = Scheduler::start(server, "scheduler-a", &[]);
     let second = Scheduler::start(server, "scheduler-b", &[]);
-    noted(&world).await;
+    world.slot_noted(POLICY).await;
     world.admitted(&backup.name_any()).await;
     assert_eq!(leading(&first) + leading(&second), 1);
 
@@ -69,7 +69,7 @@ async fn schedulers_that_come_and_go_double_nothing_and_lose_nothing() {
         })
         .await;
     world.make_due(&policies.get(POLICY).await.expect("the policy")).await;
-    noted(&world).await;
+    world.slot_noted(POLICY).await;
     never(Duration::from_secs(2), "a second backup", || async {
         (world.backups(POLICY).await.len() > 1).then_some(())
     })
@@ -151,18 +151,6 @@ fn listen(bus: &GuardedBus) -> Arc<Mutex<Vec<Key>>> {
         .await;
     });
     heard
-}
-
-async fn noted(world: &World) {
-    world
-        .policy_where(POLICY, "with its slot noted", |policy| {
-            let noted = policy
-                .status
-                .as_ref()
-                .and_then(|status| status.last_schedule_time.clone());
-            noted.is_some_and(|time| time.0 == slot())
-        })
-        .await;
 }
 
 fn leading(scheduler: &Scheduler) -> u8 {

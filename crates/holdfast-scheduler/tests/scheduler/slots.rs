@@ -25,15 +25,7 @@ async fn policies_that_come_due_together_make_a_complete_backup_each() {
         // It was created as it is: nobody has written it since.
         assert!(is_admitted(backup), "{backup:?}");
         assert_eq!(backup.metadata.generation, Some(1));
-        world
-            .policy_where(policy, "with its slot noted", |policy| {
-                let noted = policy
-                    .status
-                    .as_ref()
-                    .and_then(|status| status.last_schedule_time.clone());
-                noted.is_some_and(|time| time.0 == slot())
-            })
-            .await;
+        world.slot_noted(policy).await;
     }
     never(Duration::from_secs(2), "a second backup", || async {
         (world.backups("one").await.len() > 1).then_some(())

@@ -234,6 +234,16 @@ impl World {
         .await
     }
 
+    /// Waits until a policy's status says that its slot was made.
+    pub(crate) async fn slot_noted(&self, policy: &str) {
+        self.policy_where(policy, "with its slot noted", |policy| {
+            let status = policy.status.as_ref();
+            let noted = status.and_then(|status| status.last_schedule_time.as_ref());
+            noted.is_some_and(|time| time.0 == slot())
+        })
+        .await;
+    }
+
     /// A Backup as a user writes it.
     pub(crate) async fn backup(&self, name: &str, policy: &str) -> Backup {
         self.create(&self.api(), &sample::backup(&self.namespace, name, policy))
