@@ -8,15 +8,14 @@ set -euo pipefail
 chart=$hf_root/charts/holdfast
 say "installing the chart"
 kubectl apply --server-side --force-conflicts -f "$chart/crds" >/dev/null
-# Images keep their tag while their contents change: their digests, as a pod annotation, roll what changed.
-helm upgrade --install holdfast "$chart" --namespace holdfast-system --create-namespace --skip-crds \
-  --set csi.kubeletDir="$hf_state/kubelet" --set csi.dataDir="$hf_state/volumes" "$@" >/dev/null || fail "helm could not install the chart"
-for name in scheduler executor repo-manager gc restore; do
-  digest=$(ctr -a "$hf_socket" -n k8s.io images ls "name==localhost/holdfast/holdfast-$name:dev" | awk 'NR == 2 {print $3}')
-  kubectl -n holdfast-system patch deployment "holdfast-$name" -p "{\"spec\":{\"template\":{\"metadata\":{\"annotations\":{\"holdfast.io/image\":\"$digest\"}}}}}" >/dev/null
+# Images keep their tag while their contents change: their digests, as pod annotations, roll what changed and nothing else.
+digests=()
+for of in scheduler=scheduler executor=executor repoManager=repo-manager gc=gc restore=restore csi=csi; do
+  image=localhost/holdfast/holdfast-${of#*=}:dev
+  digests+=(--set-string "${of%=*}.podAnnotations.holdfast\\.io/image=$(ctr -a "$hf_socket" -n k8s.io images ls "name==$image" | awk 'NR == 2 {print $3}')")
 done
-digest=$(ctr -a "$hf_socket" -n k8s.io images ls "name==localhost/holdfast/holdfast-csi:dev" | awk 'NR == 2 {print $3}')
-kubectl -n holdfast-system patch daemonset holdfast-csi -p "{\"spec\":{\"template\":{\"metadata\":{\"annotations\":{\"holdfast.io/image\":\"$digest\"}}}}}" >/dev/null
+helm upgrade --install holdfast "$chart" --namespace holdfast-system --create-namespace --skip-crds \
+  --set csi.kubeletDir="$hf_state/kubelet" --set csi.dataDir="$hf_state/volumes" "${digests[@]}" "$@" >/dev/null || fail "helm could not install the chart"
 for workload in statefulset/holdfast-nats daemonset/holdfast-csi deployment/holdfast-{scheduler,executor,repo-manager,gc,restore}; do
   kubectl -n holdfast-system rollout status "$workload" --timeout=120s >/dev/null || {
     kubectl -n holdfast-system get pods -o wide >&2

@@ -9,7 +9,8 @@ helm lint --quiet --strict "$chart"
 render() { local name=$1; shift; helm template holdfast "$chart" --namespace holdfast-system --kube-version 1.34.4 "$@" >"$out/$name.yaml"; }
 render default
 render without-csi --set csi.enabled=false
-render scaled --set executor.replicas=5 --set 'credentialNamespaces={team-a,team-b}' --set nats.storageClassName=fast --set otlpEndpoint=http://collector:4317
+render scaled --set executor.replicas=5 --set 'credentialNamespaces={team-a,team-b}' --set nats.storageClassName=fast --set otlpEndpoint=http://collector:4317 \
+  --set-string executor.podAnnotations.build=7 --set-string csi.podAnnotations.build=8
 expect() { grep -qE -- "$2" "$out/$1.yaml" || fail "chart, $1: expected $2"; }
 refuse() { ! grep -qE -- "$2" "$out/$1.yaml" || fail "chart, $1: did not expect $2"; }
 count() { [ "$(grep -cE -- "$2" "$out/$1.yaml")" = "$3" ] || fail "chart, $1: expected $2 $3 times, found $(grep -cE -- "$2" "$out/$1.yaml")"; }
@@ -28,6 +29,8 @@ expect scaled '^  replicas: 5$'
 count scaled 'name: holdfast-credentials' 6
 expect scaled 'storageClassName: fast'
 expect scaled 'HOLDFAST_OTLP_ENDPOINT'
+count scaled '^        build: "7"$' 1
+count scaled '^      annotations: \{"build":"8"\}$' 1
 # Secrets are read in the release's namespace and in those named, never in the whole cluster.
 for file in "$out"/*.yaml; do
   awk -v RS='\n---' '/kind: ClusterRole\n/ && /secrets/ {found = 1} END {exit found}' "$file" || fail "chart: a ClusterRole may read Secrets"
