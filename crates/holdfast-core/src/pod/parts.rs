@@ -144,7 +144,7 @@ pub fn prepare_container(agent_image: &str, pull: Option<&str>) -> Container {
     }
 }
 
-/// A container that runs nothing but the agent: `subcommand` is `report`, `verify` or `purge`.
+/// A container that runs nothing but the agent, from its own image: `subcommand` is `report`, `verify` or `purge`.
 /// It reads and removes files that tools wrote as root, so it has a tool's rights.
 pub fn agent_container(
     name: &str,
@@ -167,13 +167,17 @@ pub fn agent_container(
     }
 }
 
+/// The agent's command line in a tool's image, where [`prepare_container`] has put it.
+pub fn agent_command(subcommand: &str) -> Vec<String> {
+    vec![AGENT.to_owned(), subcommand.to_owned()]
+}
+
 /// A tool's command line, run by the agent. `subcommand` is `run` or `restore`.
 pub fn tool_command(subcommand: &str, argv: &[String]) -> Vec<String> {
-    [AGENT, subcommand, "--"]
-        .into_iter()
-        .map(str::to_owned)
-        .chain(argv.iter().cloned())
-        .collect()
+    let mut command = agent_command(subcommand);
+    command.push("--".to_owned());
+    command.extend_from_slice(argv);
+    command
 }
 
 /// Tools run as root, as in the original, but with no capability beyond those that reading and

@@ -18,7 +18,7 @@ use kube::{Resource as _, ResourceExt as _};
 
 use super::Settings;
 use crate::pod::{
-    AgentJob, BIN_VOLUME, REPOSITORY_DIR, agent_container, agent_job, bin_mount, bin_volume, env, pin_to_node,
+    AgentJob, BIN_VOLUME, REPOSITORY_DIR, agent_command, agent_job, bin_mount, bin_volume, env, pin_to_node,
     pod_uid_env, prepare_container, repository_mount, repository_volume, repository_volume_name, tool_command,
     tool_security_context, zero_limits,
 };
@@ -74,21 +74,21 @@ fn targets(mounts: &[VolumeMount]) -> String {
     paths.join(":")
 }
 
-fn environment(restore: &RestoreJob, plan: &RestorePlan, mounts: &[VolumeMount]) -> Vec<EnvVar> {
+fn environment(restore: &RestoreJob, plan: &RestorePlan) -> Vec<EnvVar> {
     vec![
         env("HOLDFAST_BACKUP_UID", &plan.backup_uid),
         env("HOLDFAST_BACKUP_NAME", &plan.backup_name),
         env("HOLDFAST_PATH", &plan.path),
         env("HOLDFAST_REPOSITORY_ROOT", REPOSITORY_DIR),
         env("HOLDFAST_DIGEST", &plan.digest),
-        env("HOLDFAST_TARGETS", targets(mounts)),
+        env("HOLDFAST_TARGETS", targets(&restore.spec.target_volume_mounts)),
         env("HOLDFAST_REPLACE", restore.spec.replace.unwrap_or(false).to_string()),
         env("HOLDFAST_RESTORE_UID", restore.uid().unwrap_or_default()),
         pod_uid_env(),
     ]
 }
 
-fn frame(restore: &RestoreJob, plan: &RestorePlan, role: &str) -> AgentJob {
+fn frame(settings: &Settings, restore: &RestoreJob, plan: &RestorePlan, role: &str) -> AgentJob {
     let uid = restore.uid().unwrap_or_default();
     AgentJob {
         namespace: restore.namespace().unwrap_or_default(),
@@ -109,8 +109,12 @@ fn frame(restore: &RestoreJob, plan: &RestorePlan, role: &str) -> AgentJob {
             .target_volumes
             .iter()
             .cloned()
-            .chain([repository_volume(&plan.persistent_volume_claim_name)])
+            .chain([repository_volume(&plan.persistent_volume_claim_name), bin_volume()])
             .collect(),
+        init_containers: vec![prepare_container(
+            &settings.agent_image,
+            settings.pull_policy.as_deref(),
+        )],
         affinity: plan.node_name.as_deref().map(pin_to_node),
         ..AgentJob::default()
     }
@@ -124,71 +128,70 @@ fn repository(plan: &RestorePlan) -> VolumeMount {
     }
 }
 
-/// The Job that reads every byte of the backup and looks at the target volumes, writing nothing.
-pub(super) fn verify_job(settings: &Settings, restore: &RestoreJob, plan: &RestorePlan, now: Timestamp) -> Job {
-    let own = restore.spec.target_volume_mounts.clone();
-    let environment = environment(restore, plan, &own);
-    let mounts = own
-        .into_iter()
-        .map(|mount| VolumeMount {
-            read_only: Some(true),
-            ..mount
-        })
-        .chain([repository(plan)])
-        .collect();
-    let pull = settings.pull_policy.as_deref();
-    agent_job(AgentJob {
-        name: plan.verify_job_name.clone(),
-        backoff_limit: VERIFY_ATTEMPTS,
-        deadline_seconds: Some(left(plan, now)),
-        container: agent_container(CONTAINER, &settings.agent_image, pull, "verify", environment, mounts),
-        ..frame(restore, plan, ROLE_VERIFY)
-    })
-}
-
-/// The Job that runs the tool's restore commands over the target volumes.
-pub(super) fn restore_job(settings: &Settings, restore: &RestoreJob, plan: &RestorePlan, now: Timestamp) -> Job {
-    let mut mounts = restore.spec.target_volume_mounts.clone();
-    let ours = environment(restore, plan, &mounts);
+/// The container of either Job. Both have the tool's image and environment, so that an image or a Secret that is not to be
+/// had is found out by the check, while the workload still runs.
+fn container(
+    settings: &Settings,
+    restore: &RestoreJob,
+    plan: &RestorePlan,
+    command: Vec<String>,
+    mut mounts: Vec<VolumeMount>,
+) -> Container {
     mounts.extend([repository(plan), bin_mount()]);
     let mut list = vec![
         env("BACKUP_NAME", &plan.backup_name),
         env("BACKUP_DIR", format!("{REPOSITORY_DIR}{}", plan.path)),
     ];
     list.extend(plan.tool.env.iter().flatten().cloned());
-    list.extend(ours);
-    let commands = plan
-        .tool
-        .physical
-        .as_ref()
-        .and_then(|physical| physical.restore_commands.clone())
-        .unwrap_or_default();
-    let container = Container {
+    list.extend(environment(restore, plan));
+    Container {
         name: CONTAINER.to_owned(),
         image: Some(plan.image.clone()),
         image_pull_policy: settings.pull_policy.clone(),
-        command: Some(tool_command("restore", &commands)),
+        command: Some(command),
         env: Some(list),
         env_from: plan.tool.env_from.clone(),
-        resources: Some(zero_limits(plan.tool.resources.clone())),
+        resources: Some(zero_limits(None)),
         security_context: Some(tool_security_context()),
         volume_mounts: Some(mounts),
         ..Container::default()
-    };
-    let mut frame = frame(restore, plan, ROLE_RESTORE);
-    frame.volumes.push(bin_volume());
+    }
+}
+
+/// The Job that reads every byte of the backup and looks at the target volumes, writing nothing.
+pub(super) fn verify_job(settings: &Settings, restore: &RestoreJob, plan: &RestorePlan, now: Timestamp) -> Job {
+    let own = restore.spec.target_volume_mounts.iter().cloned();
+    let mounts = own.map(|mount| VolumeMount {
+        read_only: Some(true),
+        ..mount
+    });
+    agent_job(AgentJob {
+        name: plan.verify_job_name.clone(),
+        backoff_limit: VERIFY_ATTEMPTS,
+        deadline_seconds: Some(left(plan, now)),
+        container: container(settings, restore, plan, agent_command("verify"), mounts.collect()),
+        ..frame(settings, restore, plan, ROLE_VERIFY)
+    })
+}
+
+/// The Job that runs the tool's restore commands over the target volumes.
+pub(super) fn restore_job(settings: &Settings, restore: &RestoreJob, plan: &RestorePlan, now: Timestamp) -> Job {
+    let mounts = restore.spec.target_volume_mounts.clone();
+    let physical = plan.tool.physical.as_ref();
+    let commands = physical
+        .and_then(|physical| physical.restore_commands.clone())
+        .unwrap_or_default();
     agent_job(AgentJob {
         name: plan.restore_job_name.clone(),
         backoff_limit: plan.backoff_limit,
         // A pod that wrote half and was drained must not be forgotten: see `clean`.
         count_disruptions: true,
         deadline_seconds: Some(left(plan, now)),
-        container,
-        init_containers: vec![prepare_container(
-            &settings.agent_image,
-            settings.pull_policy.as_deref(),
-        )],
-        ..frame
+        container: Container {
+            resources: Some(zero_limits(plan.tool.resources.clone())),
+            ..container(settings, restore, plan, tool_command("restore", &commands), mounts)
+        },
+        ..frame(settings, restore, plan, ROLE_RESTORE)
     })
 }
 

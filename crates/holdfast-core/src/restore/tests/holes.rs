@@ -1,6 +1,9 @@
 //! Ways in which a workload could come back on a volume that is not whole.
 
+use holdfast_api::RestorePlan;
+
 use super::*;
+use crate::pod::BIN_VOLUME;
 
 /// After a restore that left the volume half written, the state in which the next one begins.
 fn half_written() -> World {
@@ -11,6 +14,13 @@ fn half_written() -> World {
 }
 
 impl World {
+    /// The plan, once there is one.
+    fn plan(&mut self) -> RestorePlan {
+        let plan = |world: &World| world.seen.restore.status.as_ref()?.plan.clone();
+        self.until(|world| plan(world).is_some());
+        plan(self).unwrap()
+    }
+
     fn next(&mut self, name: &str) {
         self.seen = Observed {
             restore: restore(name),
@@ -153,18 +163,34 @@ fn a_job_that_the_api_server_never_took_leaves_the_volume_as_it_was() {
 #[test]
 fn a_drained_pod_of_a_restore_counts_as_an_attempt() {
     let mut world = world(Some(true), None);
-    world.until(|world| {
-        world
-            .seen
-            .restore
-            .status
-            .as_ref()
-            .is_some_and(|status| status.plan.is_some())
-    });
-    let plan = world.seen.restore.status.as_ref().unwrap().plan.clone().unwrap();
+    let plan = world.plan();
     let rules = |job: Job| job.spec.unwrap().pod_failure_policy.unwrap().rules;
     let settings = &world.seen.settings;
     let ignored = |job| rules(job).iter().any(|rule| rule.action == "Ignore");
     assert!(!ignored(jobs::restore_job(settings, &world.seen.restore, &plan, at(0))));
     assert!(ignored(jobs::verify_job(settings, &world.seen.restore, &plan, at(0))));
+}
+
+#[test]
+fn the_check_needs_of_the_cluster_what_the_restore_will_need() {
+    let mut world = world(Some(true), None);
+    let plan = world.plan();
+    let (settings, restore) = (&world.seen.settings, &world.seen.restore);
+    let container = |job: Job| job.spec.unwrap().template.spec.unwrap().containers.remove(0);
+    let check = container(jobs::verify_job(settings, restore, &plan, at(0)));
+    let write = container(jobs::restore_job(settings, restore, &plan, at(0)));
+    assert_eq!(check.image.as_deref(), Some(plan.image.as_str()));
+    assert_eq!(
+        (&check.image, &check.env, &check.env_from),
+        (&write.image, &write.env, &write.env_from)
+    );
+    assert_eq!(check.command.unwrap(), ["/holdfast/agent", "verify"]);
+    assert!(
+        check
+            .volume_mounts
+            .unwrap()
+            .iter()
+            .filter(|mount| mount.name != BIN_VOLUME)
+            .all(|mount| mount.read_only == Some(true))
+    );
 }
