@@ -132,6 +132,14 @@ impl Api {
         self.list_at(self.revision())
     }
 
+    /// All objects of a kind as they are, as JSON.
+    pub(crate) fn all(&self, kind: &str) -> impl Iterator<Item = &Value> {
+        let objects = self.objects(self.revision()).iter();
+        objects
+            .filter(move |(key, _)| key.0 == kind)
+            .map(|(_, object)| &**object)
+    }
+
     /// The names of a kind that ever were, so that what is gone is looked at too.
     pub(crate) fn names<K: Resource<DynamicType = ()>>(&self) -> Vec<String> {
         let of_kind = |(kind, _): &&(String, String)| *kind == K::kind(&());

@@ -15,6 +15,7 @@ use crate::{
     api::{Request, text},
     disks::Disks,
     net::Net,
+    volumes::volume_of,
 };
 
 /// A container at work. It may outlive its pod's object for a while.
@@ -24,6 +25,8 @@ pub(crate) struct Process {
     pub(crate) role: String,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) batch: Option<Batch>,
+    /// The repository's volume.
+    pub(crate) volume: String,
     pub(crate) step: u32,
     /// It is frozen, on a node that nobody reaches, and its pod's object is gone.
     frozen: bool,
@@ -96,12 +99,16 @@ impl Cluster {
                 .iter()
                 .any(|pod| !matches!(phase(pod).as_str(), "Failed" | "Succeeded"));
             if end.is_none() && !active {
-                self.start(net, &job);
+                self.create(net, &job);
+            }
+            for pod in pods.iter().filter(|pod| end.is_none() && phase(pod) == "Pending") {
+                self.start(net, &job, pod);
             }
         }
     }
 
-    fn start(&mut self, net: &mut Net, job: &Job) {
+    /// A pod waits for its volume.
+    fn create(&mut self, net: &mut Net, job: &Job) {
         self.pods += 1;
         let (uid, name) = (job.uid().unwrap_or_default(), format!("pod-{}", self.pods));
         let template = json!(job)["spec"]["template"].clone();
@@ -113,20 +120,35 @@ impl Cluster {
             "metadata": {"name": name, "namespace": "ns", "labels": labels, "annotations": template["metadata"]["annotations"],
                 "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": job.name_any(), "uid": uid, "controller": true}]},
             "spec": template["spec"],
-            "status": {"phase": "Running", "containerStatuses": [status(&template["spec"], &json!({"running": {}}))]},
+            "status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                "message": "the claim is not there", "lastTransitionTime": net.api.now.to_string()}]},
         });
         let stored = net.api.send(&Request::Create(pod)).expect("a new name");
-        self.had.entry(uid).or_default().insert(name.clone());
-        let variables = template["spec"]["containers"][0]["env"]
+        self.had.entry(uid).or_default().insert(name);
+        let pod: Pod = serde_json::from_value(stored).expect("a pod");
+        self.start(net, job, &pod);
+    }
+
+    /// The container runs, if there is a volume for it.
+    fn start(&mut self, net: &mut Net, job: &Job, pod: &Pod) {
+        let (uid, name, stored) = (pod.uid().unwrap_or_default(), pod.name_any(), json!(pod));
+        let Some(volume) = volume_of(net, &stored["spec"]).filter(|_| pod.metadata.deletion_timestamp.is_none()) else {
+            return;
+        };
+        let running = json!({"status": {"phase": "Running", "conditions": [],
+            "containerStatuses": [status(&stored["spec"], &json!({"running": {}}))]}});
+        net.api.update("Pod", &name, &uid, &running);
+        let variables = stored["spec"]["containers"][0]["env"]
             .as_array()
             .cloned()
             .unwrap_or_default();
         let environment = variables.iter().map(|one| (text(one, "/name"), text(one, "/value")));
         self.processes.push(Process {
-            uid: text(&stored, "/metadata/uid"),
+            uid,
             role: text(&stored, &format!("/metadata/labels/{}", LABEL_ROLE.replace('/', "~1"))),
             environment: environment.collect(),
             batch: Batch::of(job),
+            volume,
             pod: name,
             step: 0,
             frozen: false,
@@ -152,7 +174,12 @@ impl Cluster {
             return self.kill(net, which);
         }
         let holder = |other: &Process| !other.frozen && other.step > 0 && other.role == ROLE_BACKUP;
-        let path = |process: &Process| process.environment.get("HOLDFAST_PATH").cloned();
+        let path = |process: &Process| {
+            (
+                process.volume.clone(),
+                process.environment.get("HOLDFAST_PATH").cloned(),
+            )
+        };
         let mut others = self.processes.iter().enumerate().filter(|(number, _)| *number != which);
         let busy = others.any(|(_, other)| holder(other) && path(other) == path(&self.processes[which]));
         let process = &mut self.processes[which];

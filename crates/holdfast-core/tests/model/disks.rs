@@ -1,16 +1,16 @@
-//! A repository and the database's volume, and how the agent works on them: claim, seal, tomb, mark.
+//! The volumes of repositories and of the database, and how the agent works on them: claim, seal, tomb, mark.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_api::{
-    Backup,
+    Backup, BackupPhase,
     agent::{AgentResult, Outcome, exit_code},
     condition::Reason,
     names::{ROLE_BACKUP, ROLE_PURGE, ROLE_REPORT, ROLE_RESTORE, ROLE_VERIFY},
 };
 use kube::ResourceExt as _;
 
-use crate::{cluster::Process, net::Net};
+use crate::{cluster::Process, net::Net, world::phase};
 
 /// A backup's directory.
 #[derive(Clone, Debug)]
@@ -22,11 +22,17 @@ struct Directory {
     sealed: bool,
 }
 
-/// The repository, and the database's volume.
+/// What is on a repository's volume.
 #[derive(Default)]
-pub(crate) struct Disks {
+struct Repository {
     directories: BTreeMap<String, Directory>,
     tombs: BTreeSet<String>,
+}
+
+/// The volumes of repositories, and the database's.
+#[derive(Default)]
+pub(crate) struct Disks {
+    repositories: BTreeMap<String, Repository>,
     /// Whether tombs are kept at all.
     pub(crate) keeps_tombs: bool,
     /// How often a uid was sealed.
@@ -42,20 +48,48 @@ impl Disks {
         self.broken.get_or_insert(what);
     }
 
+    /// A volume is made, empty.
+    pub(crate) fn format(&mut self, volume: &str) {
+        self.repositories.insert(volume.to_owned(), Repository::default());
+    }
+
+    /// A volume is removed with all that is on it.
+    pub(crate) fn erase(&mut self, volume: &str, net: &Net) {
+        let Some(gone) = self.repositories.remove(volume) else {
+            return;
+        };
+        for backup in net.api.list::<Backup>() {
+            let kept = backup.metadata.deletion_timestamp.is_none() && phase(&backup) != Some(BackupPhase::Failed);
+            let of_backup = |directory: &Directory| directory.sealed && backup.uid().as_ref() == Some(&directory.uid);
+            if kept && gone.directories.values().any(of_backup) {
+                self.break_rule(format!(
+                    "{volume} is removed with the sealed copy of {}",
+                    backup.name_any()
+                ));
+            }
+        }
+    }
+
     /// The uids of the Backups whose directories are there.
     pub(crate) fn present(&self) -> impl Iterator<Item = &str> {
-        self.directories.values().map(|directory| directory.uid.as_str())
+        let directories = self
+            .repositories
+            .values()
+            .flat_map(|repository| repository.directories.values());
+        directories.map(|directory| directory.uid.as_str())
     }
 
     pub(crate) fn is_sealed(&self, path: &str, uid: &str) -> bool {
-        self.directories
-            .get(path)
-            .is_some_and(|directory| directory.sealed && directory.uid == uid)
+        let mut directories = self.repositories.values().filter_map(|one| one.directories.get(path));
+        directories.any(|directory| directory.sealed && directory.uid == uid)
     }
 
     /// What the agent does next; its exit code and result when it is through.
     /// `busy` says that another process that lives has the lock of the directory.
     pub(crate) fn step(&mut self, process: &Process, busy: bool, net: &mut Net) -> Option<(i32, AgentResult)> {
+        if !self.repositories.contains_key(&process.volume) {
+            return Some(failed(Reason::ToolFailed));
+        }
         match process.role.as_str() {
             ROLE_BACKUP => self.back_up(process, busy),
             ROLE_REPORT => Some(self.report(process)),
@@ -72,13 +106,14 @@ impl Disks {
             &process.environment["HOLDFAST_BACKUP_UID"],
             &process.environment["HOLDFAST_PATH"],
         );
+        let repository = self.repositories.entry(process.volume.clone()).or_default();
         // Before the claim, after it, and before the seal.
-        if self.tombs.contains(uid) {
+        if repository.tombs.contains(uid) {
             return Some(failed(Reason::Tombed));
         }
         match process.step {
             1 => {
-                match self.directories.get(path) {
+                match repository.directories.get(path) {
                     Some(known) if known.uid != *uid => return Some(failed(Reason::PathOccupied)),
                     Some(known) if known.sealed => return Some((0, sealed())),
                     Some(_) if busy => return Some(failed(Reason::ToolFailed)),
@@ -89,12 +124,12 @@ impl Disks {
                     pod: process.uid.clone(),
                     sealed: false,
                 };
-                self.directories.insert(path.clone(), directory);
+                repository.directories.insert(path.clone(), directory);
                 None
             }
             2 | 3 => None,
             _ => {
-                let directory = match self.directories.get_mut(path) {
+                let directory = match repository.directories.get_mut(path) {
                     Some(known) if known.uid == *uid && known.pod == process.uid => known,
                     Some(known) if known.uid != *uid => return Some(failed(Reason::PathOccupied)),
                     // Another attempt took the claim over, or it is gone.
@@ -130,6 +165,7 @@ impl Disks {
     fn purge(&mut self, process: &Process, net: &mut Net) -> Option<(i32, AgentResult)> {
         let entries = &process.batch.as_ref().expect("a batch").entries;
         let index = usize::try_from(process.step - 1).unwrap_or_default() / 2;
+        let repository = self.repositories.entry(process.volume.clone()).or_default();
         let Some(entry) = entries.get(index) else {
             let mut result = AgentResult::new(Outcome::Purged);
             result.purged = u32::try_from(entries.len()).ok();
@@ -137,15 +173,13 @@ impl Disks {
         };
         if process.step % 2 == 1 {
             if self.keeps_tombs {
-                self.tombs.insert(entry.uid.clone());
+                repository.tombs.insert(entry.uid.clone());
             }
             return None;
         }
-        if self
-            .directories
-            .get(&entry.path)
-            .is_some_and(|directory| directory.uid == entry.uid)
-        {
+        let found = repository.directories.get(&entry.path);
+        if found.is_some_and(|directory| directory.uid == entry.uid) {
+            repository.directories.remove(&entry.path);
             let backup = net
                 .api
                 .get::<Backup>(&entry.name)
@@ -153,7 +187,6 @@ impl Disks {
             if backup.is_some_and(|backup| backup.metadata.deletion_timestamp.is_none()) {
                 self.break_rule(format!("files of {}, which nobody deleted, are removed", entry.name));
             }
-            self.directories.remove(&entry.path);
         }
         None
     }

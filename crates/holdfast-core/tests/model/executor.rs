@@ -18,6 +18,7 @@ use serde_json::json;
 use crate::{
     api::{Guard, Refused, Request, json},
     net::{Failure, Net},
+    volumes::claim_name,
 };
 
 /// One process. What it remembers is lost when it crashes.
@@ -130,6 +131,9 @@ impl Executor {
             known.clone().unwrap_or_else(|| Seen::cached(look()))
         };
         let repo: Option<BackupRepo> = net.api.get_at(at(Read::Repo), crate::REPO);
+        let plan = pass.backup.status.as_ref().and_then(|status| status.plan.as_ref());
+        let planned = plan.map(|plan| plan.persistent_volume_claim_name.clone());
+        let claim = planned.or_else(|| claim_name(repo.as_ref()));
         Observed {
             settings: Arc::new(Settings {
                 agent_image: "agent:1".to_owned(),
@@ -156,7 +160,7 @@ impl Executor {
             repo: by(pass.fresh.contains(&Read::Repo), repo),
             pvc: by(
                 pass.fresh.contains(&Read::Claim),
-                net.api.get_at(at(Read::Claim), crate::CLAIM),
+                claim.and_then(|name| net.api.get_at(at(Read::Claim), &name)),
             ),
             volume: None,
             node: None,

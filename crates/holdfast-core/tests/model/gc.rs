@@ -119,8 +119,8 @@ impl Gc {
     }
 
     /// Looks at the claim: removes the files of what is deleted.
-    pub(crate) fn purge(&mut self, net: &mut Net) -> Result<(), Failure> {
-        let mut volume = self.volume(net);
+    pub(crate) fn purge(&mut self, net: &mut Net, claim: &str) -> Result<(), Failure> {
+        let mut volume = self.volume(net, claim);
         for _ in 0..50 {
             let step = volume::decide(&volume, &self.history, net.api.now);
             match step {
@@ -177,7 +177,7 @@ impl Gc {
         panic!("the steps of a purge do not come to rest");
     }
 
-    fn volume(&mut self, net: &Net) -> Volume {
+    fn volume(&mut self, net: &Net, claim: &str) -> Volume {
         let mut jobs: Vec<Arc<Job>> = net
             .api
             .list_at::<Job>(self.revision)
@@ -195,22 +195,22 @@ impl Gc {
         let removed = |job: &Arc<Job>| self.removed.contains(&job.uid().unwrap_or_default());
         jobs.retain(|job| is_ours(job) && !removed(job));
         let purges = jobs.into_iter().filter_map(|job| {
-            let batch = Batch::of(&job)?;
+            let batch = Batch::of(&job).filter(|batch| batch.claim == claim)?;
             let pods = pods_of(net, &job);
             Some(Purge { job, batch, pods })
         });
         Volume {
             namespace: "ns".to_owned(),
-            claim: crate::CLAIM.to_owned(),
+            claim: claim.to_owned(),
             purges: purges.collect(),
-            waiting: self.index(net).waiting(&("ns".to_owned(), crate::CLAIM.to_owned())),
+            waiting: self.index(net).waiting(&("ns".to_owned(), claim.to_owned())),
             retry: SignedDuration::from_mins(1),
         }
     }
 
     /// False if it is to be looked at later.
     fn create(&mut self, net: &mut Net, volume: &mut Volume, batch: Batch) -> Result<bool, Failure> {
-        let Some(claim) = net.api.get::<PersistentVolumeClaim>(crate::CLAIM) else {
+        let Some(claim) = net.api.get::<PersistentVolumeClaim>(&batch.claim) else {
             return Ok(false);
         };
         let repository = claim.annotations().get(ANNOTATION_REPOSITORY).map(String::as_str);

@@ -12,10 +12,12 @@ mod cluster;
 mod disks;
 mod executor;
 mod gc;
+mod manager;
 mod net;
 mod restorer;
 mod rules;
 mod scheduler;
+mod volumes;
 mod world;
 
 use std::collections::BTreeMap;
@@ -25,7 +27,6 @@ use world::{Scenario, World};
 const POLICY: &str = "policy";
 const TOOL: &str = "tool";
 const REPO: &str = "repo";
-const CLAIM: &str = "claim";
 
 /// How many histories each test runs.
 const RUNS: u64 = 80;
@@ -95,6 +96,23 @@ fn retention_leaves_the_newest_good_one() {
             ..Scenario::default()
         },
         &["a backup completed", "files were purged"],
+    );
+}
+
+#[test]
+fn a_repository_goes_once_no_backup_refers_to_it() {
+    run(
+        Scenario {
+            backups: 3,
+            delete: true,
+            repository: true,
+            ..Scenario::default()
+        },
+        &[
+            "a backup completed",
+            "a repository waited for its Backups",
+            "a volume was removed",
+        ],
     );
 }
 

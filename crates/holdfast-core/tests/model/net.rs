@@ -105,9 +105,16 @@ fn brief(request: &Request) -> String {
             at(object, "/kind"),
             at(object, "/metadata/name"),
             at(object, "/status/phase"),
-            at(object, "/status/conditions/0/reason"),
+            reasons(object),
         ),
         Request::Patch { of, change } => format!("patch {} {} {change}", of.kind, of.name),
         Request::Delete { of } => format!("delete {} {} {}", of.kind, of.name, of.uid),
     }
+}
+
+/// The reasons of all conditions.
+fn reasons(object: &Value) -> String {
+    let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let reasons: Vec<String> = conditions.iter().map(|one| crate::api::text(one, "/reason")).collect();
+    reasons.join(" ")
 }

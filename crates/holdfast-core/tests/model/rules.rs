@@ -1,12 +1,18 @@
 //! What must hold: at any moment, and once all has come to rest.
 
-use holdfast_api::{Backup, BackupPhase, RestoreJob, RestoreJobPhase, held::Held, names::ANNOTATION_HELD};
+use holdfast_api::{
+    Backup, BackupPhase, BackupRepo, BackupRepoPhase, RestoreJob, RestoreJobPhase,
+    held::Held,
+    names::{ANNOTATION_HELD, LABEL_REPO_UID},
+};
 use holdfast_core::pod::{JobState, job_state};
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt;
+use serde_json::Value;
 
 use crate::{
     api::text,
+    manager,
     world::{World, phase},
 };
 
@@ -51,10 +57,15 @@ impl World {
             let line = |line: &&String| words.iter().all(|word| line.contains(word));
             self.net.trace.iter().any(|one| line(&one))
         };
-        let table: [(&'static str, &[&str]); 8] = [
+        let table: [(&'static str, &[&str]); 10] = [
             ("a slot became a Backup", &["scheduler: create Backup", "-> ok"]),
-            ("a backup completed", &["status Backup", "Completed", "-> ok"]),
-            ("a backup failed", &["status Backup", "Failed", "-> ok"]),
+            ("a backup completed", &["status Backup ", "Completed", "-> ok"]),
+            ("a backup failed", &["status Backup ", "Failed", "-> ok"]),
+            (
+                "a repository waited for its Backups",
+                &["status BackupRepo", "HaveAssociatedBackups", "-> ok"],
+            ),
+            ("a volume was removed", &["is erased"]),
             ("files were purged", &["create Job holdfast-purge", "-> ok"]),
             ("a late write was refused", &["late:", "Conflict"]),
             ("a restore completed", &["status RestoreJob", "Completed", "-> ok"]),
@@ -134,6 +145,43 @@ impl World {
             }
         }
         self.judge_workload();
+        self.judge_repository();
+    }
+
+    /// It is Ready, or it goes and says what is in the way; what one has made that is gone is gone too.
+    fn judge_repository(&self) {
+        let repo = self.net.api.get::<BackupRepo>(crate::REPO);
+        let uid = repo.as_ref().and_then(ResourceExt::uid);
+        let mut taken = false;
+        for kind in ["Secret", "StorageClass", "PersistentVolumeClaim"] {
+            for object in self.net.api.all(kind) {
+                let label = &object["metadata"]["labels"][LABEL_REPO_UID];
+                if label.as_str() == uid.as_deref() {
+                    continue;
+                }
+                taken = self.came_late(kind, object);
+                if !taken {
+                    self.fail(&format!("{kind} of a repository that is gone: {}", object["metadata"]));
+                }
+            }
+        }
+        let Some(repo) = repo else { return };
+        let phase = repo.status.as_ref().and_then(|status| status.phase);
+        let associated = manager::associated(&self.net, &repo);
+        if repo.metadata.deletion_timestamp.is_some() {
+            if associated.is_empty() {
+                self.fail(&format!("the repository does not go: {:?}", repo.status));
+            }
+        } else if phase != Some(BackupRepoPhase::Ready) && !taken {
+            self.fail(&format!("the repository does not become Ready: {:?}", repo.status));
+        }
+    }
+
+    /// Whether a process made it that froze before and woke up when the repository was gone. Nobody can tell it from
+    /// one with data, so it stays, and a repository that needs its name says so.
+    fn came_late(&self, kind: &str, object: &Value) -> bool {
+        let made = format!("late: create {kind} {} -> ok", text(object, "/metadata/name"));
+        self.net.trace.iter().any(|line| line.contains(&made))
     }
 
     fn judge_workload(&self) {

@@ -136,7 +136,7 @@ impl Scheduler {
                 observed.repos = net.api.list::<BackupRepo>().into_iter().map(Arc::new).collect();
                 observed.repos_live = true;
             }
-            Read::Claim => observed.claim = Seen::live(net.api.get(crate::CLAIM).map(Arc::new)),
+            Read::Claim => unreachable!("the policy has a repository"),
             Read::Pods => {
                 let of_database = |pod: &Pod| pod.labels().get("app").is_some_and(|app| app == "db");
                 observed.pods = Some(net.api.list::<Pod>().into_iter().filter(of_database).collect());

@@ -1,19 +1,17 @@
 //! One history: a cluster, the services, and what happens to them.
 
-use holdfast_api::{
-    Backup, BackupPhase, BackupPolicy, RestoreJob,
-    names::{LABEL_AUTOBACKUP, LABEL_NEED_REPO_PVC},
-};
+use holdfast_api::{Backup, BackupPhase, BackupPolicy, BackupRepo, RestoreJob, names::LABEL_AUTOBACKUP};
 use jiff::{SignedDuration, Timestamp};
-use kube::ResourceExt as _;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use serde_json::{Value, json};
 
 use crate::{
-    CLAIM, POLICY, REPO, TOOL,
+    POLICY, REPO, TOOL,
     api::{Api, Guard, Request},
     cluster::Cluster,
     executor::Executor,
     gc::Gc,
+    manager::{self, Manager},
     net::{Chance, Net},
     restorer,
     scheduler::Scheduler,
@@ -33,6 +31,8 @@ pub(crate) struct Scenario {
     pub(crate) again: bool,
     /// Backups expire, and more are made than the policy keeps.
     pub(crate) retention: bool,
+    /// Users delete the repository, and make it anew.
+    pub(crate) repository: bool,
     /// The policy has a schedule.
     pub(crate) slots: bool,
     /// A Job of somebody else has the name of a Backup.
@@ -52,11 +52,12 @@ pub(crate) struct World {
     schedulers: [Scheduler; 2],
     executors: [Executor; 2],
     collectors: [Gc; 2],
+    managers: [Manager; 2],
     asked: usize,
 }
 
 /// Steps in which anything may go wrong, and rounds in which all must come to rest.
-const STEPS: usize = 160;
+const STEPS: usize = 220;
 const ROUNDS: usize = 400;
 
 impl World {
@@ -79,6 +80,7 @@ impl World {
             schedulers: [Scheduler { revision: 0 }, Scheduler { revision: 0 }],
             executors: [Executor::default(), Executor::default()],
             collectors: [Gc::default(), Gc::default()],
+            managers: [Manager::default(), Manager::default()],
             asked: 0,
         };
         world.furnish();
@@ -97,8 +99,11 @@ impl World {
             json!({"apiVersion": ours, "kind": "BackupTool", "metadata": {"name": TOOL}, "spec": {
             "image": "tool:1", "backupCommands": ["sh"], "physical": {"restoreCommands": ["sh"]}}}),
         );
-        self.create(json!({"apiVersion": ours, "kind": "BackupRepo", "metadata": {"name": REPO},
-            "spec": {"storageProviderRef": "local", "pvReclaimPolicy": "Retain"}, "status": {"phase": "Ready", "backupPVCName": CLAIM}}));
+        self.create(
+            json!({"apiVersion": "storage.k8s.io/v1", "kind": "CSIDriver", "metadata": {"name": "driver"}, "spec": {}}),
+        );
+        self.create(manager::provider());
+        self.create(manager::repository(!self.scenario.repository));
         self.create(json!({"apiVersion": ours, "kind": "BackupPolicy", "metadata": {"name": POLICY, "namespace": "ns"}, "spec": {
             "retention": {"ttl": "1h"}, "schedule": {"datafile": {"enable": self.scenario.slots, "cronExpression": "*/3 * * * *"}}, "datafile": {"backupToolName": TOOL, "backupRepoName": REPO, "backupsHistoryLimit": limit,
                 "target": {"labelsSelector": {"matchLabels": {"app": "db"}}}}}}));
@@ -115,6 +120,9 @@ impl World {
 
     /// Users ask for the next thing.
     fn ask(&mut self) {
+        if self.net.api.raw("BackupRepo", REPO).is_none() && self.seed.is_multiple_of(2) {
+            self.create(manager::repository(false));
+        }
         let ours = "dataprotection.kubeblocks.io/v1alpha1";
         if self.asked < self.scenario.backups {
             let name = format!("b{}", self.asked);
@@ -158,6 +166,9 @@ impl World {
         if self.scenario.delete_restores {
             of.extend(self.net.api.list::<RestoreJob>().iter().map(Guard::of));
         }
+        if self.scenario.repository && self.net.chance.one_in(2) {
+            of = self.net.api.list::<BackupRepo>().iter().map(Guard::of).collect();
+        }
         if of.is_empty() {
             return;
         }
@@ -175,15 +186,20 @@ impl World {
     }
 
     pub(crate) fn run(mut self) -> Vec<&'static str> {
-        if self.scenario.restores > 0 {
-            // There is something to restore before anything goes wrong.
-            self.net.faults = false;
+        // Before anything goes wrong there is something to restore, or, in most histories, at least the repository.
+        self.net.faults = false;
+        let calm = if self.scenario.restores > 0 {
             self.ask();
-            for round in 0..20 {
-                self.settle(round, false);
-            }
-            self.net.faults = true;
+            20
+        } else if self.seed.is_multiple_of(4) {
+            0
+        } else {
+            8
+        };
+        for round in 0..calm {
+            self.settle(round, false);
         }
+        self.net.faults = true;
         for _ in 0..STEPS {
             self.happen();
             self.check();
@@ -225,7 +241,10 @@ impl World {
             } else {
                 0
             };
-            if still > 6 && self.asked == self.scenario.backups + self.scenario.restores {
+            // What waits for a repository gives up after ten minutes.
+            if still > if self.scenario.repository { 40 } else { 6 }
+                && self.asked == self.scenario.backups + self.scenario.restores
+            {
                 return;
             }
         }
@@ -246,10 +265,11 @@ impl World {
             4 => self.crash(which),
             5 | 6 => self.caches(),
             7 => self.net.api.collect(),
+            8 if self.net.chance.one_in(2) => self.cluster.volumes(&mut self.net),
             8 => self.cluster.database(&mut self.net),
             9..=11 => self.cluster.work(&mut self.net),
             12 | 13 => self.cluster.jobs(&mut self.net),
-            14 => self.claims(),
+            14 => self.manage(which),
             15 | 16 => self.schedule(which),
             17..=19 => self.execute(which),
             20 | 21 => self.collect(which),
@@ -275,6 +295,7 @@ impl World {
         let [old, new] = &mut self.schedulers;
         let [one, other] = &mut self.executors;
         let [first, second] = &mut self.collectors;
+        let [former, latter] = &mut self.managers;
         for seen in [
             &mut old.revision,
             &mut new.revision,
@@ -282,6 +303,8 @@ impl World {
             &mut other.revision,
             &mut first.revision,
             &mut second.revision,
+            &mut former.revision,
+            &mut latter.revision,
         ] {
             *seen = newest - self.net.chance.below(newest - (*seen).min(newest) + 1);
         }
@@ -307,26 +330,18 @@ impl World {
         for name in self.net.api.names::<Backup>() {
             let _ = gc.look(&mut self.net, &name);
         }
-        let _ = gc.purge(&mut self.net);
+        for claim in self.net.api.names::<PersistentVolumeClaim>() {
+            let _ = gc.purge(&mut self.net, &claim);
+        }
+    }
+
+    fn manage(&mut self, which: usize) {
+        let _ = self.managers[which].look(&mut self.net);
     }
 
     fn restore(&mut self) {
         for name in self.net.api.names::<RestoreJob>() {
             let _ = restorer::look(&mut self.net, &name);
-        }
-    }
-
-    /// The repository manager makes the claim that a Backup asks for; Kubernetes binds it.
-    fn claims(&mut self) {
-        let asks = |backup: &Backup| {
-            backup
-                .labels()
-                .get(LABEL_NEED_REPO_PVC)
-                .is_some_and(|value| value == "true")
-        };
-        if self.net.api.list::<Backup>().iter().any(asks) {
-            self.create(json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": CLAIM, "namespace": "ns"},
-                "spec": {"accessModes": ["ReadWriteMany"], "volumeName": "volume"}, "status": {"phase": "Bound"}}));
         }
     }
 
@@ -337,12 +352,14 @@ impl World {
             self.schedulers[which].revision = newest;
             self.executors[which].revision = newest;
             self.collectors[which].revision = newest;
+            self.managers[which].revision = newest;
         }
         if ask {
             self.ask();
         }
-        self.claims();
         let which = round % 2;
+        self.manage(which);
+        self.cluster.volumes(&mut self.net);
         self.schedule(which);
         self.execute(which);
         self.collect(which);
