@@ -221,6 +221,11 @@ fn repository<'a>(
 
 fn repository_claim<'a>(observed: &'a Observed, repo: &BackupRepo) -> Result<&'a PersistentVolumeClaim, Problem> {
     let name = repo.name_any();
+    if repo.metadata.deletion_timestamp.is_some() {
+        // It would never go if new Backups went on referring to it.
+        let text = format!("backup repo {name} is being deleted");
+        return Err(Problem::Wait(Reason::RepoNotReady, text));
+    }
     let named = repo
         .status
         .as_ref()

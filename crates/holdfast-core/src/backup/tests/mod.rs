@@ -4,5 +4,6 @@ mod ending;
 mod golden;
 mod sharing;
 mod starting;
+mod storing;
 mod walk;
 mod world;
