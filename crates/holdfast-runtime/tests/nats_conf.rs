@@ -5,7 +5,8 @@ use holdfast_runtime::bus::permissions;
 /// `HOLDFAST_WRITE=1 cargo test -p holdfast-runtime --test nats_conf` writes it anew.
 #[test]
 fn the_charts_configuration_is_that_of_the_table() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/holdfast/files/nats.conf");
+    // Tests run in the folder of their package.
+    let path = "../../charts/holdfast/files/nats.conf";
     let wanted = permissions::render();
     if std::env::var_os("HOLDFAST_WRITE").is_some() {
         std::fs::write(path, &wanted).unwrap();

@@ -43,10 +43,12 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// The workspace's folder: two above this crate's.
+/// The workspace's folder: two above this crate's. Cargo tells it when it runs this program: what it told the compiler may
+/// be another checkout's that shares the target directory.
 fn root() -> anyhow::Result<PathBuf> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.ancestors()
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask`")?;
+    Path::new(&own)
+        .ancestors()
         .nth(2)
         .map(Path::to_path_buf)
         .context("this crate lies outside its workspace")
