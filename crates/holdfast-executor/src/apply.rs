@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use holdfast_api::Backup;
-use holdfast_api::names::{ANNOTATION_REPOSITORY, LABEL_BACKUP_REPO_NAME, LABEL_NEED_REPO_PVC};
+use holdfast_api::names::ANNOTATION_REPOSITORY;
 use holdfast_core::backup::{Read, Seen, Write, report_job_name};
 use holdfast_runtime::write::{self, Propagation, WriteError};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::{Api, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Context;
 use crate::observe::{Pass, answered};
@@ -30,7 +30,7 @@ pub(crate) enum Outcome {
 /// Applies one write and takes over what the API server answered.
 pub(crate) async fn apply(context: &Context, pass: &mut Pass, write: Write) -> Result<Outcome, WriteError> {
     let result = match write {
-        Write::Labels { repo } => label(context, pass, &repo).await,
+        Write::Metadata(metadata) => patch(context, pass, metadata).await,
         Write::Status(status) => {
             let mut backup = (*pass.backup).clone();
             backup.status = Some(*status);
@@ -63,10 +63,9 @@ async fn put_status(context: &Context, pass: &Pass, backup: &Backup) -> Result<B
     write::put_status(&api, backup).await
 }
 
-async fn label(context: &Context, pass: &Pass, repo: &str) -> Result<Backup, WriteError> {
+async fn patch(context: &Context, pass: &Pass, metadata: Value) -> Result<Backup, WriteError> {
     let api: Api<Backup> = Api::namespaced(context.service.client.clone(), pass.namespace());
-    let labels = json!({"labels": {LABEL_BACKUP_REPO_NAME: repo, LABEL_NEED_REPO_PVC: "true"}});
-    write::patch_metadata(&api, &pass.backup, labels).await
+    write::patch_metadata(&api, &pass.backup, metadata).await
 }
 
 async fn create(context: &Context, pass: &mut Pass, job: Job, kind: Read) -> Result<Outcome, WriteError> {

@@ -92,7 +92,7 @@ impl Context {
 fn wish(pass: &Pass, write: Option<&Write>) -> String {
     let kind = match write {
         None => "read",
-        Some(Write::Labels { .. }) => "labels",
+        Some(Write::Metadata(_)) => "metadata",
         Some(Write::Status(_)) => "status",
         Some(Write::CreateJob(_)) => "job",
         Some(Write::CreateReportJob(_)) => "report",

@@ -1,10 +1,14 @@
 //! What a plan is made of: everything that an admitted Backup names, found, or the problem with it.
 
 use holdfast_api::condition::Reason;
-use holdfast_api::names::{ANNOTATION_PATH_PREFIX, ANNOTATION_TARGET_POD_NAME, LABEL_NEED_REPO_PVC};
+use holdfast_api::names::{
+    ANNOTATION_ADMITTED, ANNOTATION_PATH_PREFIX, ANNOTATION_TARGET_POD_NAME, LABEL_BACKUP_REPO_NAME,
+    LABEL_NEED_REPO_PVC,
+};
 use holdfast_api::{Backup, BackupPolicy, BackupRepo, BackupTool, BackupType, CommonBackupPolicy, DeployKind};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
+use serde_json::{Value, json};
 
 use super::plan::section;
 use super::storage::{Storage, is_ready, no_claim_name, not_ready, storage};
@@ -57,6 +61,7 @@ pub(super) fn parts(observed: &Observed) -> Result<Parts<'_>, Problem> {
     let tool = tool(observed, section)?;
     logs(tool, policy)?;
     let (repo, claim) = repository(observed, section)?;
+    target_stays(observed)?;
     let target = target(observed)?;
     let node = target
         .spec
@@ -246,10 +251,15 @@ fn repository_claim<'a>(observed: &'a Observed, repo: &BackupRepo) -> Result<&'a
             let text = format!("waiting for persistent volume claim \"{claim}\" of backup repo {name}");
             Err(Problem::Wait(Reason::WaitingForPVC, text))
         }
-        _ => Err(Problem::Write(Box::new(Write::Labels {
-            repo: label_value(repo),
-        }))),
+        _ => {
+            let labels = json!({LABEL_BACKUP_REPO_NAME: label_value(repo), LABEL_NEED_REPO_PVC: "true"});
+            Err(metadata(json!({ "labels": labels })))
+        }
     }
+}
+
+fn metadata(change: Value) -> Problem {
+    Problem::Write(Box::new(Write::Metadata(change)))
 }
 
 fn absent_claim(observed: &Observed, name: &str) -> Problem {
@@ -261,6 +271,17 @@ fn absent_claim(observed: &Observed, name: &str) -> Problem {
     } else {
         Problem::Read(Read::Claim)
     }
+}
+
+/// A target pod that is gone or going may never come back under its name: before anything is planned, the scheduler,
+/// which chooses no such pod, is asked for another.
+fn target_stays(observed: &Observed) -> Result<(), Problem> {
+    let goes = |pod: &Pod| is_over(pod) || pod.metadata.deletion_timestamp.is_some();
+    if !observed.target.live || observed.target.get().is_some_and(|pod| !goes(pod)) {
+        return Ok(());
+    }
+    let annotations = json!({ANNOTATION_ADMITTED: null, ANNOTATION_TARGET_POD_NAME: null});
+    Err(metadata(json!({ "annotations": annotations })))
 }
 
 /// The target pod if a tool's pod can be put beside it.

@@ -35,6 +35,7 @@ use holdfast_api::{Backup, BackupPolicy, BackupRepo, BackupStatus, BackupTool};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use serde_json::Value;
 
 pub use cleanup::{Owner, cleanup};
 pub use decide::decide;
@@ -158,11 +159,9 @@ pub struct Observed {
 /// What shall be written: one thing, guarded by what it rests on.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
-    /// Ask the repository manager for a claim in this namespace: the labels `backup-repo-name` and `need-repo-pvc`.
-    Labels {
-        /// The repository, as [`crate::repo::label_value`] has it.
-        repo: String,
-    },
+    /// Merge this into the Backup's metadata: it asks the repository manager for a claim in this namespace, or the
+    /// scheduler for another target.
+    Metadata(Value),
     /// Replace the status; guarded by the resourceVersion of [`Observed::backup`].
     Status(Box<BackupStatus>),
     /// Create the Job that runs the tool.

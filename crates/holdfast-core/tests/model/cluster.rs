@@ -12,7 +12,7 @@ use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{Request, text},
+    api::{Guard, Request, text},
     disks::Disks,
     net::Net,
     volumes::volume_of,
@@ -247,16 +247,7 @@ impl Cluster {
                     });
                     let _ = net.api.send(&Request::Create(pod));
                 }
-                (Some(uid), false) => {
-                    let (kind, version) = ("Pod".to_owned(), None);
-                    let of = crate::api::Guard {
-                        kind,
-                        name,
-                        uid,
-                        version,
-                    };
-                    let _ = net.api.send(&Request::Delete { of });
-                }
+                (Some(_), false) => remove(net, &name),
                 (Some(_), true) | (None, false) => {}
             }
         }
@@ -301,4 +292,17 @@ fn end(net: &mut Net, process: &Process, terminated: &Value, well: bool) {
     let status = json!({"status": {"phase": if well { "Succeeded" } else { "Failed" },
         "containerStatuses": [status(&pod["spec"], &json!({ "terminated": terminated }))]}});
     net.api.update("Pod", &process.pod, &process.uid, &status);
+}
+
+/// A pod of the database is drained, and comes back with the controller's next round.
+pub(crate) fn drain(net: &mut Net) {
+    let name = format!("db-{}", net.chance.below(3));
+    remove(net, &name);
+}
+
+/// Deletes a pod at once, if it is there.
+fn remove(net: &mut Net, name: &str) {
+    if let Some(pod) = net.api.get::<Pod>(name) {
+        let _ = net.api.send(&Request::Delete { of: Guard::of(&pod) });
+    }
 }

@@ -5,8 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use holdfast_api::{
     Backup, BackupPhase, BackupRepo,
     names::{
-        ANNOTATION_REPOSITORY, LABEL_BACKUP_REPO_NAME, LABEL_BACKUP_UID, LABEL_NEED_REPO_PVC, LABEL_ROLE, ROLE_BACKUP,
-        ROLE_REPORT,
+        ANNOTATION_REPOSITORY, ANNOTATION_TARGET_POD_NAME, LABEL_BACKUP_UID, LABEL_ROLE, ROLE_BACKUP, ROLE_REPORT,
     },
 };
 use holdfast_core::backup::{self, Next, Observed, Owner, Pods, Read, Seen, Settings, Write, cleanup, report_job_name};
@@ -192,7 +191,10 @@ impl Executor {
                 self.answered(net, pass, backup);
             }
             Read::Policy | Read::Tool | Read::Repo | Read::Claim => pass.fresh.push(read),
-            Read::Target => pass.target = Seen::live(net.api.get("db-0").map(Arc::new)),
+            Read::Target => {
+                let name = pass.backup.annotations().get(ANNOTATION_TARGET_POD_NAME);
+                pass.target = Seen::live(name.and_then(|name| net.api.get(name)).map(Arc::new));
+            }
             Read::Job => pass.job = Some(live(pass.job_name())),
             Read::Report => pass.report = Some(live(Some(report_job_name(&pass.backup)))),
             Read::Pods => pass.pods = Some(pods(net, net.api.revision(), &pass.uid(), ROLE_BACKUP, true)),
@@ -213,9 +215,9 @@ impl Executor {
     fn apply(&mut self, net: &mut Net, pass: &mut Pass, write: Write) -> Result<bool, Failure> {
         let backup = &*pass.backup;
         let request = match write {
-            Write::Labels { repo } => Request::Patch {
+            Write::Metadata(metadata) => Request::Patch {
                 of: Guard::of(backup),
-                change: json!({"metadata": {"labels": {LABEL_BACKUP_REPO_NAME: repo, LABEL_NEED_REPO_PVC: "true"}}}),
+                change: json!({ "metadata": metadata }),
             },
             Write::Status(status) => Request::Status(json(&Backup {
                 status: Some(*status),

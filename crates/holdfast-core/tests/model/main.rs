@@ -58,7 +58,12 @@ fn backups_complete_or_fail_and_what_is_deleted_goes() {
             backups: 2,
             ..Scenario::default()
         },
-        &["a backup completed", "a backup failed", "a late write was refused"],
+        &[
+            "a backup completed",
+            "a backup failed",
+            "a late write was refused",
+            "another target was asked for",
+        ],
     );
 }
 

@@ -57,8 +57,12 @@ impl World {
             let line = |line: &&String| words.iter().all(|word| line.contains(word));
             self.net.trace.iter().any(|one| line(&one))
         };
-        let table: [(&'static str, &[&str]); 10] = [
+        let table: [(&'static str, &[&str]); 11] = [
             ("a slot became a Backup", &["scheduler: create Backup", "-> ok"]),
+            (
+                "another target was asked for",
+                &["executor: patch Backup", "\"holdfast.io/admitted\":null", "-> ok"],
+            ),
             ("a backup completed", &["status Backup ", "Completed", "-> ok"]),
             ("a backup failed", &["status Backup ", "Failed", "-> ok"]),
             (

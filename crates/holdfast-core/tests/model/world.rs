@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     POLICY, REPO, TOOL,
     api::{Api, Guard, Request},
-    cluster::Cluster,
+    cluster::{self, Cluster},
     executor::Executor,
     gc::Gc,
     manager::{self, Manager},
@@ -266,6 +266,7 @@ impl World {
             5 | 6 => self.caches(),
             7 => self.net.api.collect(),
             8 if self.net.chance.one_in(2) => self.cluster.volumes(&mut self.net),
+            8 if self.net.chance.one_in(3) => cluster::drain(&mut self.net),
             8 => self.cluster.database(&mut self.net),
             9..=11 => self.cluster.work(&mut self.net),
             12 | 13 => self.cluster.jobs(&mut self.net),

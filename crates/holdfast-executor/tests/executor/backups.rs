@@ -1,7 +1,11 @@
 //! Backups that succeed.
 
-use holdfast_api::names::{ANNOTATION_FULL_NAME, ANNOTATION_REPOSITORY, LABEL_NEED_REPO_PVC, ROLE_BACKUP, ROLE_REPORT};
+use holdfast_api::names::{
+    ANNOTATION_ADMITTED, ANNOTATION_FULL_NAME, ANNOTATION_REPOSITORY, ANNOTATION_TARGET_POD_NAME, LABEL_NEED_REPO_PVC,
+    ROLE_BACKUP, ROLE_REPORT,
+};
 use holdfast_api::{Backup, BackupPhase};
+use holdfast_runtime::clock;
 use holdfast_testkit::eventually;
 use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
@@ -10,7 +14,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
-use crate::world::{CLAIM, SOON, World, sealed};
+use crate::world::{CLAIM, POD, SOON, World, sealed};
 
 #[tokio::test]
 async fn an_admitted_backup_is_planned_run_and_completed_with_its_results() {
@@ -91,6 +95,32 @@ async fn a_missing_claim_is_asked_for_and_the_backup_goes_on_with_it() {
     let job = world.job(&backup, ROLE_BACKUP).await;
     world.seal(&job, &sealed()).await;
     world.reaches("b1", BackupPhase::Completed).await;
+}
+
+#[tokio::test]
+async fn a_target_pod_that_is_gone_is_left_to_the_scheduler_to_choose_anew() {
+    let world = World::new("target").await;
+    world.delete::<Pod>(POD).await;
+    let backup = world.admit("b1").await;
+    let backups: Api<Backup> = world.api();
+    eventually(SOON, "a Backup that is not admitted any more", || async {
+        let backup = backups.get("b1").await.ok()?;
+        let gone = |key: &str| !backup.annotations().contains_key(key);
+        (gone(ANNOTATION_ADMITTED) && gone(ANNOTATION_TARGET_POD_NAME)).then_some(())
+    })
+    .await;
+    world.create_target("shop-1").await;
+    let chosen = json!({"metadata": {"annotations": {
+        ANNOTATION_ADMITTED: clock::now().to_string(), ANNOTATION_TARGET_POD_NAME: "shop-1"}}});
+    backups
+        .patch("b1", &PatchParams::default(), &Patch::Merge(&chosen))
+        .await
+        .expect("a patch");
+    let job = world.job(&backup, ROLE_BACKUP).await;
+    world.seal(&job, &sealed()).await;
+    let status = world.reaches("b1", BackupPhase::Completed).await.status;
+    let plan = status.and_then(|status| status.plan).expect("a plan");
+    assert_eq!(plan.pod_name, "shop-1");
 }
 
 #[tokio::test]

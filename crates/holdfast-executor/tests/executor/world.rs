@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 /// Longer than anything takes here, also on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_mins(1);
 pub(crate) const CLAIM: &str = "pvc-r";
-const POD: &str = "shop-0";
+pub(crate) const POD: &str = "shop-0";
 const NODE: &str = "node-a";
 
 /// A running executor. It has a thread and a runtime of its own: tests come and go.
@@ -143,11 +143,16 @@ impl World {
             .create(&world.api(), &sample::policy(&world.namespace, "p", &tool, &repo))
             .await;
         world.create_claim().await;
-        let mut pod = sample::pod(&world.namespace, POD, "data-shop-0");
-        pod.spec.as_mut().expect("a spec").node_name = Some(NODE.to_owned());
-        let pod = world.create(&world.api(), &pod).await;
-        world.set_pod_status(&pod, &json!({"phase": "Running"})).await;
+        world.create_target(POD).await;
         world
+    }
+
+    /// A pod of the database, placed and running.
+    pub(crate) async fn create_target(&self, name: &str) {
+        let mut pod = sample::pod(&self.namespace, name, &format!("data-{name}"));
+        pod.spec.as_mut().expect("a spec").node_name = Some(NODE.to_owned());
+        let pod = self.create(&self.api(), &pod).await;
+        self.set_pod_status(&pod, &json!({"phase": "Running"})).await;
     }
 
     pub(crate) fn tool(&self) -> String {

@@ -1,6 +1,8 @@
 use holdfast_api::{
     Backup,
-    names::{ANNOTATION_TARGET_POD_NAME, ANNOTATION_TRACEPARENT, FINALIZER, LABEL_BACKUP_REPO_NAME},
+    names::{
+        ANNOTATION_ADMITTED, ANNOTATION_TARGET_POD_NAME, ANNOTATION_TRACEPARENT, FINALIZER, LABEL_BACKUP_REPO_NAME,
+    },
 };
 use holdfast_testkit::{eventually, sample};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -132,6 +134,30 @@ async fn a_database_that_is_not_ready_is_waited_for() {
     );
     world.set_ready("shop-0", true).await;
     world.admitted("b1").await;
+}
+
+#[tokio::test]
+async fn a_backup_whose_target_went_gets_another() {
+    let world = World::new("another").await;
+    world.policy(POLICY, |_| {}).await;
+    world.backup("b1", POLICY).await;
+    assert_eq!(
+        world.admitted("b1").await.annotations()[ANNOTATION_TARGET_POD_NAME],
+        "shop-0"
+    );
+    world.set_ready("shop-0", false).await;
+    world.pod("shop-1", true).await;
+    // As an executor does that finds no such pod.
+    let back = json!({"metadata": {"annotations": {ANNOTATION_ADMITTED: null, ANNOTATION_TARGET_POD_NAME: null}}});
+    let api: Api<Backup> = world.api();
+    let patch = Patch::Merge(&back);
+    api.patch("b1", &PatchParams::default(), &patch)
+        .await
+        .expect("handed back");
+    assert_eq!(
+        world.admitted("b1").await.annotations()[ANNOTATION_TARGET_POD_NAME],
+        "shop-1"
+    );
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use holdfast_api::{BackupPhase, BackupType, DeployKind, PhysicalConfig};
 use jiff::SignedDuration;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
+use serde_json::json;
 
 use super::world::{asks, at, change, failed, planned, ready, started, take, told, waits, written, yaml};
 use crate::backup::{Next, Observed, Read, Seen, Write, decide};
@@ -174,13 +176,33 @@ fn the_target_pod_is_read_and_waited_for() {
     let mut observed = ready();
     observed.target = Seen::default();
     asks(&decide(&observed, at(1)), Read::Target);
-    observed.target = Seen::live(None);
-    assert_eq!(told(&decide(&observed, at(9))).0, "NoTargetPod");
-    assert_eq!(failed(&decide(&observed, at(LATE))).0, "NoTargetPod");
     let mut unplaced = ready();
-    let pod = Arc::make_mut(unplaced.target.object.as_mut().expect("a pod"));
-    pod.spec.as_mut().expect("a spec").node_name = None;
+    target(&mut unplaced).spec.as_mut().expect("a spec").node_name = None;
     assert_eq!(told(&decide(&unplaced, at(9))).0, "TargetPodNotReady");
+    assert_eq!(failed(&decide(&unplaced, at(LATE))).0, "TargetPodNotReady");
+    let mut begun = planned();
+    begun.target = Seen::live(None);
+    assert_eq!(told(&decide(&begun, at(9))).0, "NoTargetPod");
+    assert_eq!(failed(&decide(&begun, at(LATE))).0, "NoTargetPod");
+}
+
+#[test]
+fn a_target_pod_that_goes_before_anything_is_planned_is_chosen_anew() {
+    let mut gone = ready();
+    gone.target = Seen::live(None);
+    let mut going = ready();
+    target(&mut going).metadata.deletion_timestamp = Some(Time(at(0)));
+    let mut evicted = ready();
+    target(&mut evicted).status.get_or_insert_default().phase = Some("Failed".to_owned());
+    let annotations = json!({"holdfast.io/admitted": null, "dataprotection.kubeblocks.io/target-pod-name": null});
+    for observed in [gone, going, evicted] {
+        let written = decide(&observed, at(1)).write;
+        assert_eq!(written, Some(Write::Metadata(json!({ "annotations": annotations }))));
+    }
+}
+
+fn target(observed: &mut Observed) -> &mut Pod {
+    Arc::make_mut(observed.target.object.as_mut().expect("a pod"))
 }
 
 #[test]

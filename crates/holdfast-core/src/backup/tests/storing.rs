@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use holdfast_api::{BackupPhase, CommonBackupPolicy, names};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
 
 use super::world::{asks, at, change, failed, ready, take, told, waits, written};
 use crate::backup::{Read, Seen, Storage, Write, decide, storage};
@@ -12,16 +13,20 @@ use crate::repo::{label_value, labelled};
 /// Later than every wait.
 const LATE: i64 = 601;
 
+fn asks_for_claim(repo: &str) -> Write {
+    Write::Metadata(json!({"labels": {
+        "dataprotection.kubeblocks.io/backup-repo-name": repo,
+        "dataprotection.kubeblocks.io/need-repo-pvc": "true",
+    }}))
+}
+
 #[test]
 fn a_missing_claim_is_asked_for_by_labels_and_waited_for() {
     let mut observed = ready();
     observed.pvc = Seen::default();
     asks(&decide(&observed, at(1)), Read::Claim);
     observed.pvc = Seen::live(None);
-    assert_eq!(
-        decide(&observed, at(1)).write,
-        Some(Write::Labels { repo: "r".to_owned() })
-    );
+    assert_eq!(decide(&observed, at(1)).write, Some(asks_for_claim("r")));
     change(&mut observed, |backup| {
         let labels = backup.metadata.labels.as_mut().expect("labels");
         labels.insert(
@@ -130,7 +135,7 @@ fn a_repository_whose_name_does_not_fit_a_label_is_found_by_what_fits() {
     asks(&decide(&observed, at(1)), Read::Repo);
     observed.repo = Seen::live(Some(Arc::new(repo)));
     observed.pvc = Seen::live(None);
-    assert_eq!(decide(&observed, at(1)).write, Some(Write::Labels { repo: label }));
+    assert_eq!(decide(&observed, at(1)).write, Some(asks_for_claim(&label)));
     observed.pvc = ready().pvc;
     let plan = written(&decide(&observed, at(1))).plan.expect("a plan");
     assert_eq!(plan.repo_name, Some(name));

@@ -10,7 +10,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::world::{at, change, end_job, ended, gave_up, job_pod, ready, sealed};
 use crate::backup::{Next, Observed, Pods, Read, Seen, Write, can_become, decide};
@@ -225,7 +225,11 @@ impl World {
     fn apply(&mut self, write: Write) {
         self.count += 1;
         match write {
-            Write::Labels { .. } => panic!("the claim is there"),
+            Write::Metadata(metadata) => {
+                assert_eq!(metadata["annotations"].get("holdfast.io/admitted"), Some(&Value::Null));
+                assert!(self.target.is_none() && self.phase().is_none_or(|phase| phase == BackupPhase::New));
+                change(&mut self.seen, |backup| backup.metadata.annotations = None);
+            }
             Write::Status(status) => self.put(*status),
             Write::CreateJob(job) => {
                 assert_eq!(self.phase(), Some(BackupPhase::InProgress));
@@ -295,9 +299,10 @@ impl World {
             self.caches();
             self.look();
         }
-        let deleted_before = self.phase().is_none_or(|phase| phase == BackupPhase::New)
-            && self.seen.backup.metadata.deletion_timestamp.is_some();
-        assert!(deleted_before, "it is stuck: {:?}", self.seen.backup.status);
+        let metadata = &self.seen.backup.metadata;
+        let with_scheduler = self.phase().is_none_or(|phase| phase == BackupPhase::New)
+            && (metadata.deletion_timestamp.is_some() || metadata.annotations.is_none());
+        assert!(with_scheduler, "it is stuck: {:?}", self.seen.backup.status);
     }
 
     fn report_tells(&mut self) {
