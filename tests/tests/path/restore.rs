@@ -63,6 +63,31 @@ fn workloads_that_must_not_be_scaled_are_refused_before_anything_is_touched() {
 }
 
 #[test]
+fn a_restore_whose_image_or_secret_is_not_to_be_had_stops_nothing() {
+    let scene = Scene::new("pull");
+    scene.backup("b1", "p");
+    scene.phase("backup", "b1", "Completed", 90);
+    let pod = |scene: &Scene| scene.get("pod", "db-0").unwrap()["metadata"]["uid"].clone();
+    let before = pod(&scene);
+    for (name, tool, reason) in [
+        ("image", json!({"image": "localhost/nowhere/nothing:1"}), "ImagePull"),
+        (
+            "secret",
+            json!({"image": "", "envFrom": [{"secretRef": {"name": "nowhere"}}]}),
+            "ContainerConfig",
+        ),
+    ] {
+        scene.tool("", "true", &json!({ "spec": tool }));
+        scene.restore(name, "b1", true);
+        scene.condition("restorejob", name, "Reconciling", reason, 30);
+        scene.delete("restorejob", name);
+        scene.gone("restorejob", name, 90);
+    }
+    assert_eq!((replicas(&scene), pod(&scene)), (1, before));
+    scene.end();
+}
+
+#[test]
 fn a_half_written_volume_keeps_its_workload_down_until_another_restore() {
     let scene = Scene::new("dirty");
     scene.backup("b1", "p");
