@@ -1,8 +1,9 @@
 //! Looks up everything that a new Backup names, in the API's own order and with its own texts.
 
 use holdfast_api::{
-    Backup, BackupPolicy, BackupRepo, BackupType, CommonBackupPolicy, DeployKind, condition::Reason,
-    names::ANNOTATION_PATH_PREFIX,
+    Backup, BackupPolicy, BackupRepo, BackupType, CommonBackupPolicy, DeployKind,
+    condition::Reason,
+    names::{ANNOTATION_PATH_PREFIX, ANNOTATION_TARGET_POD_NAME},
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
@@ -178,9 +179,12 @@ fn pod(observed: &Observed) -> Result<&Pod, Problem> {
             let text = format!("pod {} matches the selector and is not Ready", pod.name_any());
             Err(Problem::Wait(Reason::TargetPodNotReady, text))
         }
-        Choice::None => Err(Problem::Missing(
-            Reason::NoTargetPod,
-            "can not find any pod to backup by labelsSelector".to_owned(),
-        )),
+        Choice::None => {
+            let text = "can not find any pod to backup by labelsSelector".to_owned();
+            // It had a target before: the database is being restarted or restored, and comes back.
+            let had = observed.backup.annotations().contains_key(ANNOTATION_TARGET_POD_NAME);
+            let problem = if had { Problem::Wait } else { Problem::Missing };
+            Err(problem(Reason::NoTargetPod, text))
+        }
     }
 }

@@ -280,8 +280,7 @@ fn target_stays(observed: &Observed) -> Result<(), Problem> {
     if !observed.target.live || observed.target.get().is_some_and(|pod| !goes(pod)) {
         return Ok(());
     }
-    let annotations = json!({ANNOTATION_ADMITTED: null, ANNOTATION_TARGET_POD_NAME: null});
-    Err(metadata(json!({ "annotations": annotations })))
+    Err(metadata(json!({ "annotations": { ANNOTATION_ADMITTED: null } })))
 }
 
 /// The target pod if a tool's pod can be put beside it.

@@ -148,7 +148,7 @@ async fn a_backup_whose_target_went_gets_another() {
     world.set_ready("shop-0", false).await;
     world.pod("shop-1", true).await;
     // As an executor does that finds no such pod.
-    let back = json!({"metadata": {"annotations": {ANNOTATION_ADMITTED: null, ANNOTATION_TARGET_POD_NAME: null}}});
+    let back = json!({"metadata": {"annotations": {ANNOTATION_ADMITTED: null}}});
     let api: Api<Backup> = world.api();
     let patch = Patch::Merge(&back);
     api.patch("b1", &PatchParams::default(), &patch)

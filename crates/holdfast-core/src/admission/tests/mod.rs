@@ -211,6 +211,20 @@ fn what_is_not_ready_is_named_at_once_and_waited_for_ten_minutes() {
 }
 
 #[test]
+fn a_database_that_had_a_pod_when_the_backup_was_admitted_gets_the_time_to_come_back() {
+    let mut seen = observed();
+    let annotations = Arc::make_mut(&mut seen.backup).annotations_mut();
+    annotations.insert(ANNOTATION_TARGET_POD_NAME.to_owned(), "db-0".to_owned());
+    seen.pods = Some(Vec::new());
+    pass(&mut seen, at(0));
+    pass(&mut seen, at(300));
+    let status_of = |seen: &Observed| seen.backup.status.as_ref().unwrap().phase;
+    assert_eq!(status_of(&seen), Some(BackupPhase::New));
+    let last = pass(&mut seen, at(600));
+    assert_eq!(last.outcome, Some(Reason::NoTargetPod));
+}
+
+#[test]
 fn whatever_changes_the_wait_ends() {
     let mut seen = observed();
     let pods = seen.pods.clone().unwrap();

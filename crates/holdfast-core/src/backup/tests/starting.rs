@@ -194,7 +194,7 @@ fn a_target_pod_that_goes_before_anything_is_planned_is_chosen_anew() {
     target(&mut going).metadata.deletion_timestamp = Some(Time(at(0)));
     let mut evicted = ready();
     target(&mut evicted).status.get_or_insert_default().phase = Some("Failed".to_owned());
-    let annotations = json!({"holdfast.io/admitted": null, "dataprotection.kubeblocks.io/target-pod-name": null});
+    let annotations = json!({ "holdfast.io/admitted": null });
     for observed in [gone, going, evicted] {
         let written = decide(&observed, at(1)).write;
         assert_eq!(written, Some(Write::Metadata(json!({ "annotations": annotations }))));
