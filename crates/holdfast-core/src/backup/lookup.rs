@@ -276,11 +276,14 @@ fn absent_claim(observed: &Observed, name: &str) -> Problem {
 /// A target pod that is gone or going may never come back under its name: before anything is planned, the scheduler,
 /// which chooses no such pod, is asked for another.
 fn target_stays(observed: &Observed) -> Result<(), Problem> {
-    let goes = |pod: &Pod| is_over(pod) || pod.metadata.deletion_timestamp.is_some();
     if !observed.target.live || observed.target.get().is_some_and(|pod| !goes(pod)) {
         return Ok(());
     }
     Err(metadata(json!({ "annotations": { ANNOTATION_ADMITTED: null } })))
+}
+
+fn goes(pod: &Pod) -> bool {
+    is_over(pod) || pod.metadata.deletion_timestamp.is_some()
 }
 
 /// The target pod if a tool's pod can be put beside it.
@@ -301,7 +304,7 @@ pub(super) fn target(observed: &Observed) -> Result<&Pod, Problem> {
         .spec
         .as_ref()
         .is_some_and(|spec| spec.node_name.as_ref().is_some_and(|node| !node.is_empty()));
-    if !placed || is_over(pod) || pod.metadata.deletion_timestamp.is_some() {
+    if !placed || goes(pod) {
         return Err(Problem::Wait(
             Reason::TargetPodNotReady,
             format!("target pod {name} is not running on a node"),

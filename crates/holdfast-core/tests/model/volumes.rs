@@ -1,6 +1,7 @@
 //! What Kubernetes and a CSI driver do for claims: volumes come for them, and go after them.
 
 use holdfast_api::BackupRepo;
+use holdfast_core::pod::is_over;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
@@ -64,12 +65,8 @@ impl Cluster {
 
 /// Whether a pod that is not over mounts the claim.
 fn is_used(net: &Net, claim: &str) -> bool {
-    let over = |pod: &Pod| {
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-        matches!(phase, Some("Failed" | "Succeeded"))
-    };
     let mounts = |pod: &Pod| repository(&json!(pod)["spec"]).as_deref() == Some(claim);
-    net.api.list::<Pod>().iter().any(|pod| !over(pod) && mounts(pod))
+    net.api.list::<Pod>().iter().any(|pod| !is_over(pod) && mounts(pod))
 }
 
 /// The claim with the repository that a pod mounts.

@@ -7,11 +7,8 @@ use jiff::SignedDuration;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
 use serde_json::json;
 
-use super::world::{asks, at, change, failed, planned, ready, started, take, told, waits, written, yaml};
+use super::world::{LATE, asks, at, change, failed, planned, ready, started, take, told, waits, written, yaml};
 use crate::backup::{Next, Observed, Read, Seen, Write, decide};
-
-/// Later than every wait.
-const LATE: i64 = 601;
 
 #[test]
 fn the_plan_is_written_with_everything_that_the_run_needs() {

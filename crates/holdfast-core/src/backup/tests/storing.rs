@@ -6,12 +6,9 @@ use holdfast_api::{BackupPhase, CommonBackupPolicy, names};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::world::{asks, at, change, failed, ready, take, told, waits, written};
+use super::world::{LATE, asks, at, change, failed, ready, take, told, waits, written};
 use crate::backup::{Read, Seen, Storage, Write, decide, storage};
 use crate::repo::{label_value, labelled};
-
-/// Later than every wait.
-const LATE: i64 = 601;
 
 fn asks_for_claim(repo: &str) -> Write {
     Write::Metadata(json!({"labels": {

@@ -15,6 +15,9 @@ use crate::backup::{Decision, Next, Observed, Pods, Read, Seen, Settings, Write,
 
 pub(super) const START: &str = "2025-01-01T00:00:00Z";
 
+/// Later than every wait.
+pub(super) const LATE: i64 = 601;
+
 /// The time `seconds` after the Backup was created and admitted.
 pub(super) fn at(seconds: i64) -> Timestamp {
     let start: Timestamp = START.parse().expect("a time");
