@@ -32,6 +32,8 @@ impl Cron {
         let parser = CronParser::builder()
             .seconds(Seconds::Disallowed)
             .year(Year::Disallowed)
+            // `0/15`, as Kubernetes' CronJob takes it: from 0 in steps of 15.
+            .sloppy_ranges(true)
             .build();
         // Another word for it, which the parser does not know.
         let known = if trimmed.eq_ignore_ascii_case("@midnight") {

@@ -37,6 +37,11 @@ fn expressions_of_five_fields_and_nicknames_are_taken() {
     for (expression, next) in [
         ("0 3 * * *", "2026-03-01T03:00:00Z"),
         ("*/15 * * * *", "2026-03-01T02:45:00Z"),
+        // A CronJob reads a step after one number as from there to the end.
+        ("0/15 * * * *", "2026-03-01T02:45:00Z"),
+        ("15/15 * * * *", "2026-03-01T02:45:00Z"),
+        ("0 2/6 * * *", "2026-03-01T08:00:00Z"),
+        ("0 0 1/2 * *", "2026-03-03T00:00:00Z"),
         ("@daily", "2026-03-02T00:00:00Z"),
         ("@midnight", "2026-03-02T00:00:00Z"),
         ("@hourly", "2026-03-01T03:00:00Z"),
