@@ -1,6 +1,6 @@
 //! Runs as planned at their start, kept in the status so that a later change cannot alter them.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::{api::core::v1::LocalObjectReference, apimachinery::pkg::apis::meta::v1::Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,10 @@ pub struct BackupPlan {
     /// The database's credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<BackupPolicySecret>,
+    /// The target pod's Secrets to pull images with: every later pod that works on this backup needs them too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::any_objects")]
+    pub image_pull_secrets: Vec<LocalObjectReference>,
 }
 
 /// A restore as planned. Holdfast's own.
@@ -99,4 +103,8 @@ pub struct RestorePlan {
     pub deadline: Time,
     /// The backup's checksum.
     pub digest: String,
+    /// The workload's Secrets to pull images with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::any_objects")]
+    pub image_pull_secrets: Vec<LocalObjectReference>,
 }

@@ -80,6 +80,7 @@ reasons! {
     ManagedByOperator: "Another controller sets the workload's replicas: pause it, or scale down through it, first.",
     WhenScaledDelete: "Scaling the StatefulSet down would delete its claims: set persistentVolumeClaimRetentionPolicy.whenScaled to Retain.",
     TargetHasData: "The target volume holds data: set spec.replace to true to overwrite it.",
+    TargetInUse: "A pod that the restore does not stop mounts a target volume: end that pod, wait for the Backup at work, or correct targetVolumes.",
     TargetDirty: "The target volume is half written: run another restore, of this Backup or an older one.",
     BackupNotCompleted: "Only a Completed Backup can be restored.",
     WorkloadNotFound: "No StatefulSet or Deployment matches the selector: correct it.",

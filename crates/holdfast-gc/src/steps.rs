@@ -6,7 +6,7 @@ use holdfast_api::{Backup, BackupStatus, condition::Reason, names::ANNOTATION_RE
 use holdfast_core::{
     backup::Event,
     gc::{
-        self, Batch, SlimBackup, Write, is_ours, purge_job,
+        self, Batch, SlimBackup, Write, is_ours, pull_secrets, purge_job,
         volume::{Over, Purge, Step, Volume},
     },
     pod::finished_at,
@@ -74,7 +74,14 @@ async fn create(context: &Context, key: &Key, volume: &mut Volume, batch: Batch)
         return Ok(After::Stop(Next::AwaitChange));
     };
     let repository = claim.annotations().get(ANNOTATION_REPOSITORY).map(String::as_str);
-    let job = purge_job(&context.args.agent_image, context.args.pull(), &batch, repository);
+    let secrets = pull_secrets(&batch, &volume.waiting);
+    let job = purge_job(
+        &context.args.agent_image,
+        context.args.pull(),
+        &batch,
+        repository,
+        secrets,
+    );
     let api: Api<Job> = Api::namespaced(client, &key.namespace);
     match write::create(&api, &job).await {
         Ok(job) => {

@@ -68,17 +68,21 @@ pub(crate) async fn observe(
     let jobs: Api<Job> = Api::namespaced(client, &namespace);
     let verify = write::get(&jobs, &restore::verify_job_name(&found)).await?;
     let written = write::get(&jobs, &restore::restore_job_name(&found)).await?;
-    let verify_pods = pods_with(context, &namespace, &found, ROLE_VERIFY).await?;
-    let write_pods = pods_with(context, &namespace, &found, ROLE_RESTORE).await?;
+    let all = list(context, &namespace, "").await?;
+    let (verify_pods, write_pods) = (of_role(&all, &found, ROLE_VERIFY), of_role(&all, &found, ROLE_RESTORE));
     Ok(Observed {
         settings: context.settings.clone(),
-        restore: found,
         backup,
         tool,
         unreadable,
         workloads,
         holder,
         pods,
+        mounting: all
+            .into_iter()
+            .filter(|pod| restore::target_of(&found, pod).is_some())
+            .collect(),
+        restore: found,
         verify,
         verify_pods,
         write: written,
@@ -156,10 +160,13 @@ async fn pods_of(context: &Context, namespace: &str, selector: &LabelSelector) -
 }
 
 /// The pods of its Jobs: found by the restore's uid, so that those of a Job that is gone are seen too.
-async fn pods_with(context: &Context, namespace: &str, found: &RestoreJob, role: &str) -> Result<Vec<Pod>, WriteError> {
-    let uid = found.uid().unwrap_or_default();
-    let labels = format!("{LABEL_RESTORE_UID}={uid},{LABEL_ROLE}={role}");
-    list(context, namespace, &labels).await
+fn of_role(all: &[Pod], found: &RestoreJob, role: &str) -> Vec<Pod> {
+    let ours = |pod: &&Pod| {
+        let labels = pod.labels();
+        labels.get(LABEL_RESTORE_UID) == found.metadata.uid.as_ref()
+            && labels.get(LABEL_ROLE).is_some_and(|label| label == role)
+    };
+    all.iter().filter(ours).cloned().collect()
 }
 
 async fn list(context: &Context, namespace: &str, labels: &str) -> Result<Vec<Pod>, WriteError> {

@@ -18,8 +18,8 @@ use super::volumes::{Shared, shared};
 use super::{Observed, Settings};
 use crate::pod::{
     AgentJob, REPOSITORY_DIR, agent_job, bin_mount, bin_volume, container_name, env, pin_to_node, pod_uid_env,
-    prepare_container, repository_mount, repository_volume, secret_env, tool_command, tool_security_context,
-    zero_limits,
+    prepare_container, pull_secrets, repository_mount, repository_volume, secret_env, tool_command,
+    tool_security_context, zero_limits,
 };
 use crate::ttl;
 
@@ -62,11 +62,6 @@ pub(super) fn tool_job(observed: &Observed, plan: &BackupPlan, target: &Pod, now
         ..Container::default()
     };
     let left = plan.deadline.0.duration_since(now).as_secs().max(1);
-    let secrets = target
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.image_pull_secrets.clone())
-        .unwrap_or_default();
     Ok(agent_job(AgentJob {
         count_disruptions: false,
         name: plan.job_name.clone(),
@@ -81,7 +76,7 @@ pub(super) fn tool_job(observed: &Observed, plan: &BackupPlan, target: &Pod, now
         init_containers: vec![prepare(settings)],
         volumes,
         affinity: Some(pin_to_node(&plan.node_name)),
-        image_pull_secrets: secrets,
+        image_pull_secrets: pull_secrets(target.spec.as_ref()),
     }))
 }
 

@@ -10,7 +10,7 @@ use kube::ResourceExt;
 
 use super::lookup::{Parts, Problem, parts};
 use super::{Decision, Notice, Observed, Write, status};
-use crate::naming;
+use crate::{naming, pod::pull_secrets};
 
 /// How often a failed pod is replaced when the policy does not say.
 const ATTEMPTS: i32 = 3;
@@ -175,5 +175,6 @@ fn build(observed: &Observed, parts: &Parts<'_>, now: Timestamp) -> Result<Backu
         ttl: policy_ttl(policy).map(str::to_owned),
         allow_empty,
         secret: section.base.target.secret.clone(),
+        image_pull_secrets: pull_secrets(target.spec.as_ref()),
     })
 }

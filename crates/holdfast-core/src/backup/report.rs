@@ -50,6 +50,7 @@ fn report_job(observed: &Observed, plan: &BackupPlan) -> Job {
         ttl_seconds: Some(KEPT_SECONDS),
         container,
         volumes: vec![repository_volume(claim)],
+        image_pull_secrets: plan.image_pull_secrets.clone(),
         ..AgentJob::default()
     })
 }

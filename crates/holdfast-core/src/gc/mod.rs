@@ -18,7 +18,7 @@ pub mod volume;
 mod tests;
 
 pub use index::{At, Index};
-pub use purge::{BATCH_MAX, Batch, Entry, Outcome, freed, is_ours, outcome, purge_job, purge_job_name};
+pub use purge::{BATCH_MAX, Batch, Entry, Outcome, freed, is_ours, outcome, pull_secrets, purge_job, purge_job_name};
 pub use release::{Decision, Observed, Write, concerns, decide, release, tell, untell};
 pub use retention::{Doomed, Group, Limits, next_expiration, retire};
 pub use slim::{Place, SlimBackup, SlimSpec, SlimStatus, place};

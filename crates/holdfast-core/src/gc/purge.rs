@@ -1,6 +1,9 @@
 //! One Job removes the files of many Backups of one volume.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use holdfast_api::{
     agent::{AgentResult, Outcome as Told},
@@ -10,7 +13,7 @@ use holdfast_api::{
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{Container, Pod},
+    core::v1::{Container, LocalObjectReference, Pod},
 };
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
@@ -20,8 +23,8 @@ use super::{Place, SlimBackup};
 use crate::{
     naming::hex,
     pod::{
-        AgentJob, JobState, REPOSITORY_DIR, Trouble, agent_container, agent_job, agent_result, env, failure, job_state,
-        repository_mount, repository_volume, trouble,
+        AgentJob, JobState, REPOSITORY_DIR, Trouble, agent_container, agent_job, agent_result, env, env_value, failure,
+        job_state, pod_uid_env, repository_mount, repository_volume, trouble,
     },
 };
 
@@ -109,7 +112,7 @@ impl Batch {
         Some(Self {
             namespace: job.namespace()?,
             claim: claims.next()?.claim_name.clone(),
-            entries: serde_json::from_str(list).ok()?,
+            entries: serde_json::from_str(&list).ok()?,
         })
     }
 
@@ -124,9 +127,11 @@ fn fits_first(mut fits: impl FnMut(&Entry) -> bool) -> impl FnMut(&Entry) -> boo
     move |entry| fits(entry) || std::mem::take(&mut first)
 }
 
-fn list_of(container: &Container) -> Option<&str> {
-    let list = container.env.iter().flatten().find(|variable| variable.name == LIST)?;
-    (container.name == CONTAINER).then_some(list.value.as_deref()?)
+fn list_of(container: &Container) -> Option<String> {
+    let mut variables = container.env.iter().flatten();
+    variables
+        .find_map(|variable| env_value(variable, LIST))
+        .filter(|_| container.name == CONTAINER)
 }
 
 /// The Job's name: by its content, so that made twice it is the same.
@@ -144,10 +149,31 @@ pub fn is_ours(job: &Job) -> bool {
         && Batch::of(job).is_some_and(|batch| purge_job_name(&batch) == job.name_any())
 }
 
+/// The pull Secrets of a batch: those of all its Backups, each once.
+pub fn pull_secrets(batch: &Batch, waiting: &[Arc<SlimBackup>]) -> Vec<LocalObjectReference> {
+    let uids: HashSet<&str> = batch.entries.iter().map(|entry| entry.uid.as_str()).collect();
+    let in_batch = |backup: &&Arc<SlimBackup>| backup.metadata.uid.as_deref().is_some_and(|uid| uids.contains(uid));
+    let all = waiting
+        .iter()
+        .filter(in_batch)
+        .flat_map(|backup| &backup.status.pull_secrets);
+    let names: BTreeSet<&str> = all.map(|secret| secret.name.as_str()).collect();
+    let reference = |name: &str| LocalObjectReference { name: name.to_owned() };
+    names.into_iter().map(reference).collect()
+}
+
 /// The Job that removes a batch. It belongs to no Backup: it outlives those that it releases. `repository` is the
-/// identity that the claim's volume must have, if it is known: nothing is looked for on another one.
-pub fn purge_job(agent_image: &str, pull: Option<&str>, batch: &Batch, repository: Option<&str>) -> Job {
+/// identity that the claim's volume must have, if it is known: nothing is looked for on another one. `secrets` are
+/// those of [`pull_secrets`].
+pub fn purge_job(
+    agent_image: &str,
+    pull: Option<&str>,
+    batch: &Batch,
+    repository: Option<&str>,
+    secrets: Vec<LocalObjectReference>,
+) -> Job {
     let environment = vec![
+        pod_uid_env(),
         env("HOLDFAST_REPOSITORY_ROOT", REPOSITORY_DIR),
         env("HOLDFAST_REPOSITORY_ID", repository.unwrap_or_default()),
         env(LIST, batch.list()),
@@ -165,6 +191,7 @@ pub fn purge_job(agent_image: &str, pull: Option<&str>, batch: &Batch, repositor
         ttl_seconds: Some(KEPT_SECONDS),
         container: agent_container(CONTAINER, agent_image, pull, "purge", environment, mounts),
         volumes: vec![repository_volume(&batch.claim)],
+        image_pull_secrets: secrets,
         ..AgentJob::default()
     })
 }

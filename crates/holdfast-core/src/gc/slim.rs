@@ -13,6 +13,7 @@ use holdfast_api::{
 use jiff::Timestamp;
 use k8s_openapi::{
     NamespaceResourceScope,
+    api::core::v1::LocalObjectReference,
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
 use kube::{Resource, ResourceExt as _};
@@ -73,6 +74,8 @@ pub struct SlimStatus {
     pub claim: Option<String>,
     /// Its directory in the repository.
     pub path: Option<String>,
+    /// The Secrets that pods which work on it pull images with.
+    pub pull_secrets: Vec<LocalObjectReference>,
     /// Whether the agent sealed it: then its directory is its own.
     pub sealed: bool,
     /// The reason of its condition `Stalled`, while that holds.
@@ -115,6 +118,7 @@ struct Plan {
     policy_uid: Option<String>,
     persistent_volume_claim_name: Option<String>,
     path: Option<String>,
+    image_pull_secrets: Vec<LocalObjectReference>,
 }
 
 #[derive(Default, Deserialize)]
@@ -141,6 +145,7 @@ impl From<WholeStatus> for SlimStatus {
             claim: filled(whole.persistent_volume_claim_name)
                 .or_else(|| filled(whole.plan.persistent_volume_claim_name)),
             path: filled(whole.manifests.backup_tool.file_path).or_else(|| filled(whole.plan.path)),
+            pull_secrets: whole.plan.image_pull_secrets,
             sealed: filled(whole.manifests.backup_tool.checksum).is_some(),
             stalled: stalled.next().map(|condition| condition.reason),
         }

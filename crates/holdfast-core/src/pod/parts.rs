@@ -2,9 +2,9 @@
 
 use holdfast_api::names::{LABEL_MAX, child_name};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, ObjectFieldSelector,
-    PersistentVolumeClaimVolumeSource, ResourceRequirements, SeccompProfile, SecretKeySelector, SecurityContext,
-    Volume, VolumeMount,
+    Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, LocalObjectReference, ObjectFieldSelector,
+    PersistentVolumeClaimVolumeSource, PodSpec, ResourceRequirements, SeccompProfile, SecretKeySelector,
+    SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use sha2::{Digest as _, Sha256};
@@ -24,13 +24,22 @@ const AGENT: &str = "/holdfast/agent";
 /// The user of our own containers where they need no more.
 const AGENT_USER: i64 = 65532;
 
-/// An environment variable with a plain value.
+/// An environment variable that the container sees exactly as `value`.
+///
+/// kubelet expands `$(NAME)` in every value from the variables before it, those from Secrets included, and turns `$$` into
+/// `$` (Kubernetes documentation, "Define dependent environment variables"); so every `$` is doubled here.
 pub fn env(name: &str, value: impl Into<String>) -> EnvVar {
     EnvVar {
         name: name.to_owned(),
-        value: Some(value.into()),
+        value: Some(value.into().replace('$', "$$")),
         value_from: None,
     }
+}
+
+/// What a container sees of a variable that [`env`] made; none for one with another name.
+pub fn env_value(variable: &EnvVar, name: &str) -> Option<String> {
+    let value = variable.value.as_deref().filter(|_| variable.name == name)?;
+    Some(value.replace("$$", "$"))
 }
 
 /// An environment variable from a key of a Secret, so that the value never passes through us.
@@ -194,6 +203,13 @@ pub fn tool_security_context() -> SecurityContext {
         seccomp_profile: Some(runtime_default()),
         ..SecurityContext::default()
     }
+}
+
+/// The Secrets that a pod pulls its images with. Pods of ours that work for it in its namespace take them over: the
+/// registry of its image may be the only one that is allowed there.
+pub fn pull_secrets(spec: Option<&PodSpec>) -> Vec<LocalObjectReference> {
+    spec.and_then(|spec| spec.image_pull_secrets.clone())
+        .unwrap_or_default()
 }
 
 /// Resources with the limit `0` (which means none) for cpu and memory where neither request nor limit is given,

@@ -195,8 +195,13 @@ fn unsettled(pod: &Pod, now: Timestamp) -> Option<Trouble> {
 }
 
 /// What the agent in that container left as its result, if the container has ended and the result is readable.
+///
+/// Success is believed only with exit code 0: a tool can write into the termination message too, and an agent that was
+/// killed after its word may have left more undone than it knew.
 pub fn agent_result(pod: &Pod, container: &str) -> Option<AgentResult> {
-    AgentResult::decode(terminated(pod, container)?.message.as_deref()?).ok()
+    let end = terminated(pod, container)?;
+    let result = AgentResult::decode(end.message.as_deref()?).ok()?;
+    (result.outcome == Outcome::Failed || end.exit_code == 0).then_some(result)
 }
 
 /// How a pod failed, if it did: by the agent's own word, else by what kubelet says.

@@ -209,3 +209,64 @@ fn node_selectors_match_as_the_scheduler_does() {
         .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution);
     assert!(node_matches(&pinned.expect("a selector"), &node));
 }
+
+/// What kubelet makes of a value: `$(NAME)` is expanded where the name is known, `$$` becomes `$`
+/// (third_party/forked/golang/expansion in Kubernetes).
+fn expanded(value: &str, known: &[(&str, &str)]) -> String {
+    let mut out = String::new();
+    let mut rest = value;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+            continue;
+        }
+        let named = rest.strip_prefix('(').and_then(|named| named.split_once(')'));
+        match named {
+            Some((name, after)) => {
+                let value = known.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+                out.push_str(&value.map_or_else(|| format!("$({name})"), str::to_owned));
+                rest = after;
+            }
+            None => out.push('$'),
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+#[test]
+fn values_of_ours_reach_the_container_as_they_are() {
+    let secret = [("DB_PASSWORD", "a\"b\\$(x)")];
+    for text in [
+        "$(DB_PASSWORD)",
+        "$$(DB_PASSWORD)",
+        "cost: $5",
+        "$",
+        "$$",
+        "{\"a\":\"$(DB_PASSWORD)$\"}",
+    ] {
+        let variable = super::env("NAME", text);
+        assert_eq!(expanded(variable.value.as_deref().unwrap_or_default(), &secret), text);
+        assert_eq!(super::env_value(&variable, "NAME").as_deref(), Some(text));
+        assert_eq!(super::env_value(&variable, "OTHER"), None);
+    }
+}
+
+#[test]
+fn success_is_believed_with_exit_code_0_only() {
+    let pod = |code: i32, outcome: Outcome| {
+        let message = AgentResult::new(outcome).encode().expect("a short result");
+        serde_json::from_value::<Pod>(json!({"status": {"phase": "Failed", "containerStatuses": [
+            {"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+             "state": {"terminated": {"exitCode": code, "message": message}}}]}}))
+        .expect("a pod")
+    };
+    for outcome in [Outcome::Sealed, Outcome::Verified, Outcome::Restored, Outcome::Purged] {
+        assert!(super::agent_result(&pod(0, outcome), "c").is_some());
+        assert!(super::agent_result(&pod(137, outcome), "c").is_none());
+    }
+    assert!(super::agent_result(&pod(80, Outcome::Failed), "c").is_some());
+}

@@ -116,6 +116,7 @@ fn frame(settings: &Settings, restore: &RestoreJob, plan: &RestorePlan, role: &s
             settings.pull_policy.as_deref(),
         )],
         affinity: plan.node_name.as_deref().map(pin_to_node),
+        image_pull_secrets: plan.image_pull_secrets.clone(),
         ..AgentJob::default()
     }
 }

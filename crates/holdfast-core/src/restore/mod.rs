@@ -18,6 +18,7 @@ mod stop;
 mod tests;
 mod verify;
 mod workload;
+mod writers;
 mod written;
 
 use holdfast_api::{
@@ -32,6 +33,7 @@ pub use jobs::{restore_job_name, verify_job_name};
 pub use run::WRITING;
 pub use stop::orphan;
 pub use workload::{Kind, Workload};
+pub use writers::target_of;
 
 /// What an installation chooses.
 #[derive(Clone, Debug)]
@@ -79,6 +81,8 @@ pub struct Observed {
     pub holder: Holder,
     /// Its pods that have not ended.
     pub pods: Vec<Pod>,
+    /// Every pod of the namespace that mounts a target claim ([`target_of`]), whoever it belongs to.
+    pub mounting: Vec<Pod>,
     /// The Job that checks the backup.
     pub verify: Option<Job>,
     /// Its pods.

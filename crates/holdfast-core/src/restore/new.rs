@@ -5,16 +5,16 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::{Decision, Holder, Observed, Workload, Write, jobs, status};
+use super::{Decision, Holder, Observed, Workload, Write, jobs, status, writers};
 use crate::{pod, target};
 
-/// How long a name that does not exist is waited for.
+/// How long a name that does not exist, or a pod that is in the way, is waited for.
 const GRACE: SignedDuration = SignedDuration::from_secs(30);
 /// How often a Job of ours is tried that the manifest says nothing about.
 const ATTEMPTS: i32 = 3;
 
 enum Problem {
-    /// A name does not exist.
+    /// A name does not exist, or something is in the way that may just be leaving.
     Missing(Reason, String),
     /// It exists and is not ready.
     Wait(Reason, String),
@@ -87,6 +87,11 @@ fn plan(observed: &Observed, now: Timestamp) -> Result<RestorePlan, Problem> {
     )?;
     let tool = tool(observed, &tool_name)?;
     jobs::mounts(restore).map_err(|text| Problem::Fail(Reason::InvalidPolicy, text))?;
+    if let Some(intruder) = writers::intruder(observed) {
+        let (reason, text) = intruder.problem();
+        let problem = if intruder.ends { Problem::Wait } else { Problem::Missing };
+        return Err(problem(reason, text));
+    }
     let image = Some(tool.spec.image.clone())
         .filter(|image| !image.is_empty())
         .or_else(|| workload.image.clone());
@@ -121,6 +126,7 @@ fn plan(observed: &Observed, now: Timestamp) -> Result<RestorePlan, Problem> {
         backoff_limit: restore.spec.on_fail_attempted.unwrap_or(ATTEMPTS).max(0),
         deadline: Time(deadline),
         digest,
+        image_pull_secrets: workload.pull_secrets.clone(),
     })
 }
 

@@ -5,7 +5,11 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
 use kube::ResourceExt as _;
 
-use super::{Decision, Holder, Observed, Workload, Write, jobs, status, verify, written};
+use super::{
+    Decision, Holder, Observed, Workload, Write, jobs, status, verify,
+    writers::{self, Intruder},
+    written,
+};
 use crate::pod::is_over;
 
 /// Decides about a restore that has started.
@@ -161,13 +165,45 @@ fn prepare(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Ti
             let text = format!("{} is held by RestoreJob {other}", workload.title());
             return status::waiting(restore, Reason::WorkloadHeld, &text, now);
         }
-        Holder::Nobody | Holder::Over => return hold(restore, plan, workload, now),
+        Holder::Nobody | Holder::Over => {
+            return match writers::intruder(observed) {
+                Some(intruder) => in_use(observed, workload, intruder, None, now),
+                None => hold(restore, plan, workload, now),
+            };
+        }
     }
     if let Some(decision) = stopped(observed, workload, now) {
         return decision;
     }
+    if let Some(intruder) = writers::intruder(observed) {
+        return in_use(
+            observed,
+            workload,
+            intruder,
+            workload.held().map(|held| held.since.0),
+            now,
+        );
+    }
     let text = format!("restoring {} onto {}", plan.backup_name, workload.title());
     status::note(restore, WRITING, true, Reason::Restoring, &text, now).with(false, Reason::Restoring, text)
+}
+
+/// Somebody else mounts a target, and nothing is written yet. Anybody but a Backup at work ends the restore. A Backup is
+/// waited for; where the workload is down, since `stopped`, for longer than anything that is not ready, it comes back for
+/// that time.
+fn in_use(
+    observed: &Observed,
+    workload: &Workload,
+    intruder: Intruder<'_>,
+    stopped: Option<Timestamp>,
+    now: Timestamp,
+) -> Decision {
+    let (reason, text) = intruder.problem();
+    let late = stopped.is_some_and(|since| now.duration_since(since) >= observed.settings.patience);
+    if intruder.ends && !late {
+        return status::waiting(&observed.restore, reason, &text, now);
+    }
+    untouched(observed, Some(workload), reason, &text, now)
 }
 
 /// Waits for the workload's pods to be gone.
@@ -195,6 +231,10 @@ fn resume(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Tim
     }
     if let Some(decision) = stopped(observed, workload, now) {
         return decision;
+    }
+    if let Some(intruder) = writers::intruder(observed) {
+        let (reason, text) = intruder.problem();
+        return status::waiting(restore, reason, &text, now);
     }
     let since = status::noted(restore, WRITING).map_or(now, |writing| writing.last_transition_time.0);
     if is_first(restore) && now.duration_since(since) > FIRST {

@@ -7,10 +7,15 @@ use holdfast_api::{
     names::{ANNOTATION_HELD, LABEL_HELD},
 };
 use k8s_openapi::{
-    api::apps::v1::{Deployment, StatefulSet},
+    api::{
+        apps::v1::{Deployment, StatefulSet},
+        core::v1::LocalObjectReference,
+    },
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ManagedFieldsEntry, ObjectMeta},
 };
 use serde_json::{Value, json};
+
+use crate::pod::pull_secrets;
 
 /// The kinds of workload that can be restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +53,8 @@ pub struct Workload {
     pub selector: LabelSelector,
     /// The image of its first container.
     pub image: Option<String>,
+    /// The Secrets that its pods pull images with.
+    pub pull_secrets: Vec<LocalObjectReference>,
     /// Whether scaling it down deletes its claims.
     pub when_scaled_delete: bool,
     /// Who else sets its replicas, if anybody.
@@ -71,6 +78,7 @@ impl Workload {
             observed: status.and_then(|status| status.observed_generation) >= set.metadata.generation,
             selector: spec.map(|spec| spec.selector.clone()).unwrap_or_default(),
             image: template.and_then(|template| template.spec.as_ref()?.containers.first()?.image.clone()),
+            pull_secrets: pull_secrets(template.and_then(|template| template.spec.as_ref())),
             when_scaled_delete: policy.and_then(|policy| policy.when_scaled.as_deref()) == Some("Delete"),
             applier: applier(set.metadata.managed_fields.as_deref().unwrap_or_default()),
             metadata: without_fields(&set.metadata),
@@ -89,6 +97,7 @@ impl Workload {
             observed: status.and_then(|status| status.observed_generation) >= deployment.metadata.generation,
             selector: spec.map(|spec| spec.selector.clone()).unwrap_or_default(),
             image: template.and_then(|template| template.spec.as_ref()?.containers.first()?.image.clone()),
+            pull_secrets: pull_secrets(template.and_then(|template| template.spec.as_ref())),
             when_scaled_delete: false,
             applier: applier(deployment.metadata.managed_fields.as_deref().unwrap_or_default()),
             metadata: without_fields(&deployment.metadata),

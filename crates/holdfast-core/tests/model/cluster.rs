@@ -142,7 +142,9 @@ impl Cluster {
             .as_array()
             .cloned()
             .unwrap_or_default();
-        let environment = variables.iter().map(|one| (text(one, "/name"), text(one, "/value")));
+        // As kubelet expands it: our own values hold nothing else to expand.
+        let seen = |one: &Value| text(one, "/value").replace("$$", "$");
+        let environment = variables.iter().map(|one| (text(one, "/name"), seen(one)));
         self.processes.push(Process {
             uid,
             role: text(&stored, &format!("/metadata/labels/{}", LABEL_ROLE.replace('/', "~1"))),

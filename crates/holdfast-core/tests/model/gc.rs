@@ -4,7 +4,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use holdfast_api::{Backup, BackupPolicy, names::ANNOTATION_REPOSITORY};
 use holdfast_core::gc::{
-    self, Batch, Group, Index, Limits, Observed, Place, SlimBackup, Write, is_ours, place, purge_job, retire,
+    self, Batch, Group, Index, Limits, Observed, Place, SlimBackup, Write, is_ours, place, pull_secrets, purge_job,
+    retire,
     volume::{self, History, Over, Purge, Step, Volume},
 };
 use jiff::SignedDuration;
@@ -214,7 +215,13 @@ impl Gc {
             return Ok(false);
         };
         let repository = claim.annotations().get(ANNOTATION_REPOSITORY).map(String::as_str);
-        let job = purge_job("agent:1", None, &batch, repository);
+        let job = purge_job(
+            "agent:1",
+            None,
+            &batch,
+            repository,
+            pull_secrets(&batch, &volume.waiting),
+        );
         let job = match net.send("gc", &Request::Create(json(&job))) {
             Ok(stored) => {
                 let job: Arc<Job> = Arc::new(serde_json::from_value(stored).expect("a Job"));

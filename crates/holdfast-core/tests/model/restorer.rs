@@ -93,6 +93,12 @@ fn observe(net: &Net, found: RestoreJob) -> Observed {
         holder: holder(net, &found, &workload),
         workloads: vec![workload],
         pods: net.api.list::<Pod>().into_iter().filter(of_database).collect(),
+        mounting: net
+            .api
+            .list::<Pod>()
+            .into_iter()
+            .filter(|pod| restore::target_of(&found, pod).is_some())
+            .collect(),
         verify: net.api.get::<Job>(&restore::verify_job_name(&found)),
         verify_pods: of_restore(ROLE_VERIFY),
         write: net.api.get::<Job>(&restore::restore_job_name(&found)),

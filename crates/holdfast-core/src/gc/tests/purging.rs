@@ -5,7 +5,10 @@ use holdfast_api::{
     condition::Reason,
 };
 use jiff::SignedDuration;
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{LocalObjectReference, Pod},
+};
 use kube::ResourceExt as _;
 use proptest::prelude::*;
 
@@ -22,7 +25,7 @@ fn batch(names: &[&str]) -> Batch {
 }
 
 fn job(batch: &Batch, state: &str) -> Arc<Job> {
-    let mut job = purge_job("agent:1", Some("Never"), batch, Some("id-1"));
+    let mut job = purge_job("agent:1", Some("Never"), batch, Some("id-1"), Vec::new());
     job.metadata.uid = Some(format!("uid-{}", job.name_any()));
     job.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
     let condition =
@@ -84,7 +87,7 @@ fn stalled(volume: &mut Volume, reason: Reason) {
 #[test]
 fn a_purge_job_is_named_by_its_content_and_tells_it() {
     let both = batch(&["b", "a"]);
-    let job = purge_job("agent:1", None, &both, Some("id-1"));
+    let job = purge_job("agent:1", None, &both, Some("id-1"), Vec::new());
     assert_eq!(Batch::of(&job), Some(both.clone()));
     assert_eq!(both, batch(&["a", "b"]));
     assert_eq!(job.name_any(), purge_job_name(&both));
@@ -108,8 +111,32 @@ fn a_purge_job_is_named_by_its_content_and_tells_it() {
 }
 
 #[test]
+fn a_purge_pulls_with_the_secrets_of_all_its_backups() {
+    let with = |name: &str, secrets: &[&str]| {
+        let mut backup = SlimBackup::default();
+        backup.metadata.uid = Some(format!("uid-{name}"));
+        let reference = |name: &&str| LocalObjectReference {
+            name: (*name).to_owned(),
+        };
+        backup.status.pull_secrets = secrets.iter().map(reference).collect();
+        Arc::new(backup)
+    };
+    let waiting = [with("a", &["one", "two"]), with("b", &["two"]), with("c", &["three"])];
+    let secrets = pull_secrets(&batch(&["a", "b"]), &waiting);
+    let job = purge_job("agent:1", None, &batch(&["a", "b"]), None, secrets);
+    let pod = job.spec.unwrap().template.spec.unwrap();
+    let names: Vec<String> = pod
+        .image_pull_secrets
+        .unwrap()
+        .into_iter()
+        .map(|one| one.name)
+        .collect();
+    assert_eq!(names, ["one", "two"]);
+}
+
+#[test]
 fn a_job_that_only_looks_like_ours_is_not() {
-    let job = purge_job("agent:1", None, &batch(&["a"]), None);
+    let job = purge_job("agent:1", None, &batch(&["a"]), None, Vec::new());
     let mut renamed = job.clone();
     renamed.metadata.name = Some("holdfast-purge-0".to_owned());
     let mut unlabelled = job.clone();

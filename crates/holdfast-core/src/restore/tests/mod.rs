@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 
 mod holes;
+mod writers;
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + seconds).unwrap()
@@ -63,6 +64,7 @@ fn observed() -> Observed {
         workloads: vec![Workload::stateful_set(&set(|_| {}))],
         holder: Holder::Nobody,
         pods: Vec::new(),
+        mounting: Vec::new(),
         verify: None,
         verify_pods: Vec::new(),
         write: None,

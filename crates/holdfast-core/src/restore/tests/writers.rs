@@ -1,0 +1,112 @@
+//! A restore is the only writer of its targets.
+
+use holdfast_api::names::LABEL_BACKUP_UID;
+
+use super::*;
+
+fn pod(name: &str, claim: &str, labels: &Value) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "namespace": "ns", "labels": labels},
+        "spec": {"containers": [], "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]},
+        "status": {"phase": "Running"}
+    }))
+    .unwrap()
+}
+
+fn foreign() -> Pod {
+    pod("other-0", "data-db-0", &json!({"app": "other"}))
+}
+
+fn backup_pod() -> Pod {
+    pod("b2-x", "data-db-0", &json!({LABEL_BACKUP_UID: "b2-uid"}))
+}
+
+#[test]
+fn a_pod_of_somebody_else_refuses_the_restore_before_anything_is_touched() {
+    let mut seen = observed();
+    seen.mounting = vec![foreign()];
+    let Some(Write::Status(status)) = decide(&seen, at(5)).write else {
+        panic!()
+    };
+    assert_eq!(status.phase, Some(RestoreJobPhase::New), "it may just be leaving");
+    let decision = decide(&seen, at(31));
+    assert_eq!(end(&decision), (RestoreJobPhase::Failed, Reason::TargetInUse));
+    let note = decision.event.unwrap().note;
+    assert!(note.contains("other-0") && note.contains("data-db-0"), "{note}");
+}
+
+#[test]
+fn a_backup_at_work_on_the_target_is_waited_for() {
+    let mut seen = observed();
+    seen.mounting = vec![backup_pod()];
+    let Some(Write::Status(status)) = decide(&seen, at(300)).write else {
+        panic!()
+    };
+    assert_eq!(
+        (status.phase, status.conditions[0].reason.as_str()),
+        (Some(RestoreJobPhase::New), "TargetInUse")
+    );
+    let decision = decide(&seen, at(700));
+    assert_eq!(end(&decision), (RestoreJobPhase::Failed, Reason::TargetInUse));
+}
+
+#[test]
+fn pods_of_the_workload_and_of_the_restore_and_those_that_are_over_are_no_intruders() {
+    let mut seen = observed();
+    let own = pod("db-0", "data-db-0", &json!({"app": "db"}));
+    let verify = pod("verify", "data-db-0", &json!({LABEL_RESTORE_UID: "uid-r1"}));
+    let elsewhere = pod("x", "data-x-0", &json!({}));
+    let mut over = foreign();
+    over.status.as_mut().unwrap().phase = Some("Succeeded".to_owned());
+    seen.pods = vec![own.clone()];
+    seen.mounting = vec![own, verify, elsewhere, over];
+    let Some(Write::Status(status)) = decide(&seen, at(5)).write else {
+        panic!()
+    };
+    assert_eq!(status.phase, Some(RestoreJobPhase::InProgressPhy));
+}
+
+/// A world that gets an intruder once it has come so far.
+fn disturbed(by: Pod, when: impl Fn(&World) -> bool) -> World {
+    let mut world = world(Some(true), Some(WriteEnd::Restored));
+    while !when(&world) {
+        assert!(world.step(), "not reached");
+    }
+    world.seen.mounting = vec![by];
+    for _ in 0..40 {
+        world.step();
+    }
+    world
+}
+
+#[test]
+fn who_comes_between_the_check_and_the_stop_keeps_the_workload_running() {
+    let world = disturbed(foreign(), |world| world.seen.verify.is_some());
+    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Failed);
+    assert!(!world.ever_written);
+    assert_eq!((world.replicas(), world.held()), (3, None));
+}
+
+#[test]
+fn who_comes_between_the_stop_and_the_first_byte_gets_the_workload_back() {
+    let world = disturbed(foreign(), |world| world.held().is_some());
+    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Failed);
+    assert!(!world.ever_written);
+    assert_eq!((world.replicas(), world.held()), (3, None));
+}
+
+#[test]
+fn a_backup_that_came_with_the_stop_delays_the_first_byte_but_does_not_keep_the_workload_down() {
+    let mut world = disturbed(backup_pod(), |world| world.held().is_some());
+    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::InProgressPhy);
+    assert!(!world.ever_written);
+    world.now += 601;
+    world.step();
+    // The database does not stay down for it: the restore begins anew once the Backup has ended.
+    assert_eq!((world.replicas(), world.held()), (3, None));
+    world.settle();
+    assert_eq!((world.replicas(), world.held()), (3, None));
+    world.seen.mounting.clear();
+    world.settle();
+    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Completed);
+}
