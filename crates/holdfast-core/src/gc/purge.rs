@@ -16,7 +16,7 @@ use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Place, SlimBackup};
+use super::{BackupSummary, Place};
 use crate::{
     naming::hex,
     pod::{
@@ -52,7 +52,7 @@ pub struct Entry {
 
 impl Entry {
     /// The entry of a Backup, if its files are in a directory of its own.
-    pub fn of(backup: &SlimBackup) -> Option<Self> {
+    pub fn of(backup: &BackupSummary) -> Option<Self> {
         let Place::Own { path, .. } = backup.place() else {
             return None;
         };

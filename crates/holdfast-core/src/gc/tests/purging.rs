@@ -10,7 +10,7 @@ use kube::ResourceExt as _;
 use proptest::prelude::*;
 
 use super::{
-    volume::{History, Over, Purge, Step, Volume, decide},
+    purge_plan::{History, Over, Purge, Step, Volume, decide},
     *,
 };
 
