@@ -149,7 +149,7 @@ fn prepare(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Ti
     }
     if touched(restore) {
         // The Job was created before, or is about to be: it writes the volumes anew from the start.
-        return resume(observed, plan, workload, now);
+        return start_write(observed, plan, workload, now);
     }
     let uses = jobs::repository_name(plan);
     if restore.spec.target_volumes.iter().any(|volume| volume.name == uses) {
@@ -184,7 +184,7 @@ fn stopped(observed: &Observed, workload: &Workload, now: Timestamp) -> Option<D
 }
 
 /// Creates the restore Job, as long as the workload is suspended by this restore and stopped.
-fn resume(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Timestamp) -> Decision {
+fn start_write(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Timestamp) -> Decision {
     let restore = &observed.restore;
     if observed.holder != LockHolder::Ours {
         return dirty(restore, plan, "its hold on the workload was taken away", now);
