@@ -127,9 +127,10 @@ pub(crate) fn report(settings: &Settings) -> Result<AgentResult, Failure> {
             "`{path}` was claimed by pod {} at {} and never sealed",
             claim.pod_uid, claim.time
         ))),
-        Found::Nothing if repository.is_tombed(uid)? => {
-            Err(Failure::new(Reason::Tombed, format!("backup {uid} was deleted")))
-        }
+        Found::Nothing if repository.is_tombed(uid)? => Err(Failure::new(
+            Reason::AlreadyDeleted,
+            format!("backup {uid} was deleted"),
+        )),
         Found::Nothing => Err(unsealed(format!("there is no backup at `{path}`"))),
     }
 }

@@ -154,8 +154,8 @@ fn a_tombed_backup_does_not_come_back() {
         .env("HOLDFAST_PURGE", r#"[{"uid":"u-1","path":"/ns/shop/b1","name":"b1"}]"#)
         .run();
     assert_eq!((purged.code, purged.result.purged), (Some(0), Some(1)), "{purged:?}");
-    refused(&bench.backup("echo late >$BACKUP_DIR/a").run(), Reason::Tombed);
-    refused(&bench.agent(&["report"]).run(), Reason::Tombed);
+    refused(&bench.backup("echo late >$BACKUP_DIR/a").run(), Reason::AlreadyDeleted);
+    refused(&bench.agent(&["report"]).run(), Reason::AlreadyDeleted);
     assert!(!bench.at("ns").exists());
 }
 

@@ -21,7 +21,7 @@ pub const EXIT_PERMANENT_LAST: i32 = 99;
 const PERMANENT: &[Reason] = &[
     Reason::BadConfiguration,
     Reason::PathOccupied,
-    Reason::Tombed,
+    Reason::AlreadyDeleted,
     Reason::EmptyOutput,
     Reason::ResultTooLarge,
     Reason::RepositoryMismatch,

@@ -13,13 +13,13 @@ mod backup_tool;
 mod common;
 pub mod condition;
 pub mod crds;
-pub mod held;
 pub mod names;
 mod plan;
 mod reason;
 mod restore_job;
 mod schema;
 mod storage_provider;
+pub mod suspend_lock;
 
 pub use backup::{
     Backup, BackupLogStatus, BackupPhase, BackupSnapshotStatus, BackupSpec, BackupStatus, BackupToolManifestsStatus,

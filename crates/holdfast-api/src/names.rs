@@ -61,7 +61,7 @@ pub const ROLE_PURGE: &str = "purge";
 pub const ROLE_VERIFY: &str = "verify";
 /// A Job that restores.
 pub const ROLE_RESTORE: &str = "restore";
-/// `true` on workloads that a restore holds at zero replicas.
+/// `true` on workloads that a restore has suspended: scaled to zero replicas.
 pub const LABEL_HELD: &str = "holdfast.io/held";
 
 /// The pod that a Backup is made of.
@@ -91,7 +91,7 @@ pub const ANNOTATION_POLICY_UID: &str = "holdfast.io/policy-uid";
 pub const ANNOTATION_SLOT: &str = "holdfast.io/slot";
 /// W3C trace context of the run.
 pub const ANNOTATION_TRACEPARENT: &str = "holdfast.io/traceparent";
-/// On a held workload: [`crate::held::Held`] as JSON.
+/// On a suspended workload: [`crate::suspend_lock::SuspendLock`] as JSON.
 pub const ANNOTATION_HELD: &str = "holdfast.io/held";
 /// The full name of the owner, where the child's own name had to be cut.
 pub const ANNOTATION_FULL_NAME: &str = "holdfast.io/full-name";

@@ -73,7 +73,7 @@ async fn create(context: &Context, pass: &mut Pass, job: Job, kind: Read) -> Res
     match write::create(&api, &job).await {
         Ok(job) => {
             let job = Arc::new(job);
-            context.memory.job(&pass.backup, &job);
+            context.written.job(&pass.backup, &job);
             remember(pass, kind, Seen::live(Some(job)));
             Ok(Outcome::Done)
         }
@@ -81,7 +81,7 @@ async fn create(context: &Context, pass: &mut Pass, job: Job, kind: Read) -> Res
         Err(WriteError::Exists) => Ok(Outcome::Stale(kind)),
         Err(WriteError::NotFound) => Ok(Outcome::Gone),
         Err(WriteError::Refused(text)) => {
-            context.memory.refusal(&pass.backup, text);
+            context.written.refusal(&pass.backup, text);
             Ok(Outcome::Refused)
         }
         Err(error) => Err(error),
@@ -103,7 +103,7 @@ async fn delete(
     };
     match write::delete(&api, name, uid, version, Propagation::Background).await {
         Ok(()) => {
-            context.memory.deleted(&pass.backup.uid().unwrap_or_default(), name);
+            context.written.deleted(&pass.backup.uid().unwrap_or_default(), name);
             // It may still be there, held by a finalizer: only a fresh read tells.
             Ok(Outcome::Stale(kind))
         }

@@ -27,8 +27,8 @@ pub struct Args {
     #[arg(long, env = "HOLDFAST_BACKUP_DEADLINE_SECONDS", default_value_t = 21_600)]
     pub backup_deadline_seconds: u32,
     /// How many seconds something that exists but is not ready is waited for, and a pod may be pending.
-    #[arg(long, env = "HOLDFAST_PATIENCE_SECONDS", default_value_t = 600)]
-    pub patience_seconds: u32,
+    #[arg(long, env = "HOLDFAST_NOT_READY_TIMEOUT_SECONDS", default_value_t = 600)]
+    pub not_ready_timeout_seconds: u32,
     /// How many Backups are looked at at once.
     #[arg(long, env = "HOLDFAST_CONCURRENCY", default_value_t = 16)]
     pub concurrency: usize,
@@ -41,7 +41,7 @@ impl Args {
             agent_image: self.agent_image.clone(),
             pull_policy: Some(self.image_pull_policy.clone()).filter(|policy| !policy.is_empty()),
             deadline: SignedDuration::from_secs(self.backup_deadline_seconds.into()),
-            patience: SignedDuration::from_secs(self.patience_seconds.into()),
+            not_ready_timeout: SignedDuration::from_secs(self.not_ready_timeout_seconds.into()),
         })
     }
 }

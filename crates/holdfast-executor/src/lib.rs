@@ -5,13 +5,13 @@
 mod apply;
 mod args;
 mod caches;
-mod memory;
 mod metrics;
 mod observe;
 mod rank;
-mod recent;
 mod reconcile;
 mod sweep;
+mod ttl_cache;
+mod write_back_cache;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +24,10 @@ use holdfast_runtime::{Service, crds};
 pub use args::Args;
 
 use caches::Caches;
-use memory::Memory;
 use metrics::Metrics;
-use rank::Turns;
-use recent::Looked;
+use rank::TurnTaking;
+use ttl_cache::Reads;
+use write_back_cache::WriteBackCache;
 
 /// What must be served before anything can be watched.
 const CRDS: [&str; 4] = [
@@ -46,10 +46,10 @@ struct Context {
     service: Service,
     settings: Arc<Settings>,
     caches: Caches,
-    looked: Looked,
-    memory: Memory,
+    reads: Reads,
+    written: WriteBackCache,
     metrics: Metrics,
-    turns: Turns,
+    turns: TurnTaking,
 }
 
 /// Runs the executor until the service is told to stop.
@@ -61,10 +61,10 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     caches.forward(&service, &queue);
     let context = Arc::new(Context {
         settings: args.settings(),
-        looked: Looked::default(),
-        memory: Memory::default(),
+        reads: Reads::default(),
+        written: WriteBackCache::default(),
         metrics: Metrics::register(&service)?,
-        turns: Turns::new(service.pod_name.clone()),
+        turns: TurnTaking::new(service.pod_name.clone()),
         caches,
         service: service.clone(),
     });

@@ -141,7 +141,7 @@ pub(crate) fn observe(context: &Context, pass: &Pass) -> Observed {
             caches
                 .jobs
                 .get(namespace, name)
-                .or_else(|| context.memory.created(&pass.backup, name))
+                .or_else(|| context.written.created(&pass.backup, name))
         };
         known.clone().unwrap_or_else(|| Seen::cached(look()))
     };
@@ -183,7 +183,7 @@ pub(crate) fn observe(context: &Context, pass: &Pass) -> Observed {
         pods: pods(&pass.pods, ROLE_BACKUP),
         report: job(&pass.report, Some(&report_job_name(&pass.backup))),
         report_pods: pods(&pass.report_pods, ROLE_REPORT),
-        refused: context.memory.refused(&pass.backup),
+        refused: context.written.refused(&pass.backup),
     }
 }
 
@@ -261,7 +261,7 @@ async fn look_at_backup(context: &Context, pass: &mut Pass) -> Result<bool, Writ
 
 /// Takes over a copy that the API server has just answered with.
 pub(crate) fn answered(context: &Context, pass: &mut Pass, backup: Arc<Backup>) {
-    context.memory.backup(&backup);
+    context.written.backup(&backup);
     pass.backup = backup;
     pass.read_at = Some(clock::now());
 }
@@ -277,7 +277,7 @@ async fn look_at_target(context: &Context, pass: &Pass) -> Result<Target, WriteE
     };
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let pod = context
-        .looked
+        .reads
         .targets
         .get(&pods, Key::new(namespace, name.as_str()))
         .await?;
@@ -290,7 +290,7 @@ async fn look_at_target(context: &Context, pass: &Pass) -> Result<Target, WriteE
     for claim in claims_of(&pod) {
         target
             .claims
-            .extend(context.looked.claims.get(&claims, Key::new(namespace, claim)).await?);
+            .extend(context.reads.claims.get(&claims, Key::new(namespace, claim)).await?);
     }
     let observed = observe(context, pass);
     let bound = observed
@@ -299,7 +299,7 @@ async fn look_at_target(context: &Context, pass: &Pass) -> Result<Target, WriteE
         .and_then(|claim| claim.spec.as_ref()?.volume_name.clone());
     if let Some(volume) = bound.filter(|name| !name.is_empty()) {
         let volumes = Api::all(client.clone());
-        target.volume = context.looked.volumes.get(&volumes, Key::new("", volume)).await?;
+        target.volume = context.reads.volumes.get(&volumes, Key::new("", volume)).await?;
     }
     let confined = target
         .volume
@@ -308,7 +308,7 @@ async fn look_at_target(context: &Context, pass: &Pass) -> Result<Target, WriteE
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
     if let (true, Some(node)) = (confined, node) {
         target.node = match context
-            .looked
+            .reads
             .nodes
             .get(&Api::all(client.clone()), Key::new("", node))
             .await

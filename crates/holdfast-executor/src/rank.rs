@@ -15,56 +15,55 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 const STEP: Duration = Duration::from_secs(4);
 /// No rank waits longer than this many steps.
 const LAST: u32 = 3;
-/// After this long, a wish that was not heard of again is forgotten.
+/// After this long, an intent that was not heard of again is forgotten.
 const FORGET: Duration = Duration::from_mins(2);
 
 /// What an executor would do, and since when it sees that it is to be done.
-pub(crate) struct Turns {
+pub(crate) struct TurnTaking {
     me: String,
-    wishes: Mutex<HashMap<String, Wish>>,
+    intents: Mutex<HashMap<String, Intent>>,
 }
 
-struct Wish {
+struct Intent {
     what: String,
     since: Instant,
     heard: Instant,
 }
 
-impl Turns {
+impl TurnTaking {
     /// For the executor in the pod of that name.
     pub(crate) fn new(me: String) -> Self {
         Self {
             me,
-            wishes: Mutex::default(),
+            intents: Mutex::default(),
         }
     }
 
     /// How long to wait before doing `what` about the object of that uid; none when it is this executor's turn.
     pub(crate) fn wait(&self, uid: &str, what: &str, peers: &[Arc<EndpointSlice>]) -> Option<Duration> {
         let rank = rank(uid, &self.me, &ready(peers));
-        let patience = STEP * rank.min(LAST);
+        let turn = STEP * rank.min(LAST);
         let now = Instant::now();
-        let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
-        wishes.retain(|_, wish| now.duration_since(wish.heard) < FORGET);
-        let wish = wishes.entry(uid.to_owned()).or_insert_with(|| Wish {
+        let mut intents = self.intents.lock().unwrap_or_else(PoisonError::into_inner);
+        intents.retain(|_, intent| now.duration_since(intent.heard) < FORGET);
+        let intent = intents.entry(uid.to_owned()).or_insert_with(|| Intent {
             what: what.to_owned(),
             since: now,
             heard: now,
         });
-        wish.heard = now;
-        if wish.what != what {
+        intent.heard = now;
+        if intent.what != what {
             // Somebody has done something meanwhile: what is wanted now is new.
-            what.clone_into(&mut wish.what);
-            wish.since = now;
+            what.clone_into(&mut intent.what);
+            intent.since = now;
         }
-        patience
-            .checked_sub(now.duration_since(wish.since))
+        turn.checked_sub(now.duration_since(intent.since))
             .filter(|left| !left.is_zero())
     }
 
     /// Nothing is to be done about an object any more.
     pub(crate) fn settled(&self, uid: &str) {
-        self.wishes.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.intents.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }
 
@@ -176,7 +175,7 @@ mod tests {
 
     #[test]
     fn who_is_not_ready_is_not_waited_for() {
-        let turns = Turns::new("e-a".to_owned());
+        let turns = TurnTaking::new("e-a".to_owned());
         let uid = (0..100)
             .map(|number| format!("uid-{number}"))
             .find(|uid| rank(uid, "e-a", &["e-a", "e-b"]) == 1);

@@ -26,7 +26,7 @@ pub(crate) async fn reconcile(context: &Context, key: Key) -> Result<Next, Write
         .caches
         .backups
         .by_key(&key)
-        .map(|backup| context.memory.latest(backup));
+        .map(|backup| context.written.latest(backup));
     let swept = sweep(context, &key, current.as_deref()).await?;
     let Some(backup) = current else { return Ok(swept) };
     trace::follow(backup.annotations().get(ANNOTATION_TRACEPARENT).map(String::as_str));
@@ -49,7 +49,11 @@ async fn drive(context: &Context, mut pass: Pass) -> Result<Next, WriteError> {
             context.turns.settled(&uid);
             return Ok(queued(next));
         }
-        if !acting && let Some(wait) = context.turns.wait(&uid, &wish(&pass, write.as_ref()), &context.peers()) {
+        if !acting
+            && let Some(wait) = context
+                .turns
+                .wait(&uid, &intent(&pass, write.as_ref()), &context.peers())
+        {
             return Ok(Next::After(wait));
         }
         acting = true;
@@ -89,7 +93,7 @@ impl Context {
 }
 
 /// What is about to be done, told apart from what was wanted before: by the copy that it rests on, and its kind.
-fn wish(pass: &Pass, write: Option<&Write>) -> String {
+fn intent(pass: &Pass, write: Option<&Write>) -> String {
     let kind = match write {
         None => "read",
         Some(Write::Metadata(_)) => "metadata",

@@ -13,8 +13,8 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::{Api, ResourceExt as _};
 
 use crate::Context;
-use crate::memory::has_ended;
 use crate::reconcile::sooner;
+use crate::write_back_cache::has_ended;
 
 /// Looks at the Jobs of Backups of that name: of earlier ones, and of one that has ended.
 pub(crate) async fn sweep(context: &Context, key: &Key, current: Option<&Backup>) -> Result<Next, WriteError> {
@@ -38,7 +38,7 @@ fn uid_of(job: &Job) -> Option<&str> {
 
 async fn sweep_one(context: &Context, key: &Key, job: &Arc<Job>) -> Result<Next, WriteError> {
     let owner_uid = uid_of(job).unwrap_or_default();
-    let over = context.memory.is_over(owner_uid);
+    let over = context.written.is_over(owner_uid);
     let mut decision = cleanup(job, if over { Owner::Over } else { Owner::Unknown }, clock::now());
     let job_uid = job.uid().unwrap_or_default();
     let acts = decision.write.is_some() || matches!(decision.next, backup::Next::Read(_));
@@ -74,6 +74,6 @@ async fn owner(context: &Context, key: &Key, uid: &str) -> Result<Owner, WriteEr
     if backup.uid().as_deref() != Some(uid) {
         return Ok(Owner::Over);
     }
-    context.memory.backup(&backup);
+    context.written.backup(&backup);
     Ok(if has_ended(&backup) { Owner::Over } else { Owner::Active })
 }

@@ -13,22 +13,22 @@ use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
-use crate::{Context, at, error::Error, is_deleted, notice::volume_of};
+use crate::{Context, at, error::Error, index_feed::volume_of, is_deleted};
 
 /// How often a Backup whose files cannot be removed is looked at: its claim may go meanwhile.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
 /// Looks at one Backup.
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, Error> {
-    let Some(slim) = context.known(&key).filter(|backup| is_deleted(backup)) else {
+    let Some(summary) = context.known(&key).filter(|backup| is_deleted(backup)) else {
         return Ok(Next::AwaitChange);
     };
     if !context.leader.leads() {
         return Ok(Next::AwaitChange);
     }
-    let uid = slim.uid().unwrap_or_default();
-    let at_ease = slim.status.phase == Some(BackupPhase::Deleting) && slim.status.stalled.is_none();
-    if let Some(volume) = volume_of(&slim).filter(|_| at_ease && context.memory.is_cleared(&uid)) {
+    let uid = summary.uid().unwrap_or_default();
+    let at_ease = summary.status.phase == Some(BackupPhase::Deleting) && summary.status.stalled.is_none();
+    if let Some(volume) = volume_of(&summary).filter(|_| at_ease && context.memory.is_cleared(&uid)) {
         context.queues.volumes.push(volume);
         return Ok(Next::AwaitChange);
     }
@@ -71,7 +71,7 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     };
     context.memory.clear(&uid);
     context.queues.volumes.push(Key::new(&key.namespace, claim));
-    Ok(if slim.status.stalled.is_some() {
+    Ok(if summary.status.stalled.is_some() {
         Next::After(LOOK_AGAIN)
     } else {
         Next::AwaitChange
@@ -115,7 +115,7 @@ where
     // Asked before: with the Backup goes what is remembered of it, and the watch may show that first.
     let reason = match context.memory.why_retired(&uid) {
         Some(Reason::Expired) => "expired",
-        Some(_) => "surplus",
+        Some(_) => "history-limit",
         None => "user",
     };
     match write::patch_metadata(api, backup, metadata).await {

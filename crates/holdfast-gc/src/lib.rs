@@ -7,12 +7,12 @@
 mod args;
 mod deletion;
 mod error;
+mod index_feed;
 mod memory;
 mod metrics;
-mod notice;
+mod purge_apply;
 mod purges;
 mod retention;
-mod steps;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,7 +20,7 @@ use holdfast_api::{
     BackupPolicy,
     names::{LABEL_ROLE, ROLE_PURGE},
 };
-use holdfast_core::gc::{At, Batch, Index, SlimBackup, concerns, is_ours};
+use holdfast_core::gc::{At, BackupSummary, Batch, Index, concerns, is_ours};
 use holdfast_runtime::{
     Leader, Queue, Service, clock, crds, queue,
     watch::{Cached, Key, cached},
@@ -62,7 +62,7 @@ impl Context {
     }
 
     /// One Backup, as the watch has shown it.
-    pub(crate) fn known(&self, key: &Key) -> Option<Arc<SlimBackup>> {
+    pub(crate) fn known(&self, key: &Key) -> Option<Arc<BackupSummary>> {
         self.index().get(&at(key)).cloned()
     }
 }
@@ -72,7 +72,7 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     crds::refuse_foreign(&service.client).await?;
     let client = service.client.clone();
     let purge = Config::default().labels(&format!("{LABEL_ROLE}={ROLE_PURGE}"));
-    let backups: Cached<SlimBackup> = cached(&service, "backups", Api::all(client.clone()), Config::default());
+    let backups: Cached<BackupSummary> = cached(&service, "backups", Api::all(client.clone()), Config::default());
     let context = Arc::new(Context {
         leader: service.elect("holdfast-gc"),
         policies: cached(&service, "policies", Api::all(client.clone()), Config::default()),
@@ -97,7 +97,7 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
             context.jobs.synced().await;
         } => {}
     }
-    notice::follow_backups(&context, &backups);
+    index_feed::follow_backups(&context, &backups);
     forward(&context);
     let news = Queue::new("news");
     service
@@ -112,7 +112,7 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     let handlers = args.concurrency;
     tokio::join!(
         queue::work(&service, news, 1, |key| std::future::ready(Ok::<_, error::Error>(
-            notice::wake(&context, &key)
+            index_feed::wake(&context, &key)
         ))),
         queue::work(&service, groups.clone(), handlers, |key| retention::reconcile(
             Arc::clone(&context),
@@ -192,7 +192,7 @@ fn look_at_everything(context: &Context) {
 }
 
 /// Whether a Backup is deleted and gc's to release.
-pub(crate) fn is_deleted(backup: &SlimBackup) -> bool {
+pub(crate) fn is_deleted(backup: &BackupSummary) -> bool {
     concerns(backup.status.phase, backup.is_going(), backup.finalizers())
 }
 

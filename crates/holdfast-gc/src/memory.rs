@@ -6,7 +6,7 @@ use std::{
 };
 
 use holdfast_api::condition::Reason;
-use holdfast_core::gc::volume::History;
+use holdfast_core::gc::purge_plan::History;
 use holdfast_runtime::watch::Key;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;

@@ -24,7 +24,7 @@ impl Metrics {
             deleted: metrics::counter(
                 service,
                 "deleted_total",
-                "Backups that were let go, by what deleted them: expired, surplus or user.",
+                "Backups that were let go, by what deleted them: expired, history-limit or user.",
                 &["reason"],
             )?,
             purged: metrics::counter(service, "purged_total", "Backups whose files were removed.", NONE)?,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use holdfast_core::{
     gc::{
         Batch, is_ours,
-        volume::{self, Purge, Step, Volume},
+        purge_plan::{self, Purge, Step, Volume},
     },
     pod::{JobState, job_state},
 };
@@ -17,7 +17,7 @@ use kube::{Api, ResourceExt as _, api::ListParams};
 use crate::{
     Context, at,
     error::Error,
-    steps::{self, After},
+    purge_apply::{self, After},
 };
 
 /// How many steps one look takes at the most, so that others have their turn.
@@ -34,14 +34,14 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     for _ in 0..STEPS {
         let step = context
             .memory
-            .history(|history| volume::decide(&volume, history, clock::now()));
+            .history(|history| purge_plan::decide(&volume, history, clock::now()));
         if let Step::Rest(wait) = step {
             return Ok(wait.map_or(Next::AwaitChange, |wait| Next::After(moment(wait))));
         }
         if !context.leader.leads() {
             return Ok(Next::AwaitChange);
         }
-        match Box::pin(steps::apply(&context, &key, &mut volume, step)).await? {
+        match Box::pin(purge_apply::apply(&context, &key, &mut volume, step)).await? {
             After::Go => {}
             After::Stop(next) => return Ok(next),
         }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use holdfast_api::{BackupPolicy, condition::Reason, names::ANNOTATION_TRACEPARENT};
-use holdfast_core::gc::{Doomed, Group, Limits, SlimBackup, next_expiration, retire};
+use holdfast_core::gc::{BackupSummary, Candidate, Group, Limits, next_expiration, retire};
 use holdfast_runtime::{
     News, Next, clock,
     watch::Key,
@@ -28,60 +28,63 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     let limits = context.policies.by_key(&key).map(|policy| Limits::of(&policy));
     let backups = context.index().group(&at(&key));
     let mut group = Group { backups, limits };
-    let mut doomed = decide(&context, &group, now);
-    if doomed.iter().any(|doomed| doomed.reason == Reason::Surplus) {
+    let mut candidates = decide(&context, &group, now);
+    if candidates
+        .iter()
+        .any(|candidate| candidate.reason == Reason::HistoryLimitExceeded)
+    {
         // A limit that was raised a moment ago must not be missed: the policy is read afresh before anything goes.
         let api: Api<BackupPolicy> = Api::namespaced(context.service.client.clone(), &key.namespace);
         group.limits = write::get(&api, &key.name).await?.map(|policy| Limits::of(&policy));
-        doomed = decide(&context, &group, now);
+        candidates = decide(&context, &group, now);
     }
-    let api: Api<SlimBackup> = Api::namespaced(context.service.client.clone(), &key.namespace);
-    let mut witnesses = Witnesses::default();
-    for doomed in doomed {
-        if !witnesses.allow(&api, &doomed).await? {
+    let api: Api<BackupSummary> = Api::namespaced(context.service.client.clone(), &key.namespace);
+    let mut newer_goods = NewerGoods::default();
+    for candidate in candidates {
+        if !newer_goods.allow(&api, &candidate).await? {
             return Ok(Next::After(SOON));
         }
-        remove(&context, &api, &doomed).await?;
+        remove(&context, &api, &candidate).await?;
     }
     let next = next_expiration(&group, now);
     let wait = next.map(|time| Duration::try_from(time.duration_since(clock::now())).unwrap_or_default());
     Ok(wait.map_or(Next::AwaitChange, |wait| Next::After(wait.max(MOMENT))))
 }
 
-fn decide(context: &Context, group: &Group, now: Timestamp) -> Vec<Doomed> {
+fn decide(context: &Context, group: &Group, now: Timestamp) -> Vec<Candidate> {
     let index = context.index();
-    let needed = |backup: &SlimBackup| !index.dependents(&at(&Key::of(backup))).is_empty();
+    let needed = |backup: &BackupSummary| !index.dependents(&at(&Key::of(backup))).is_empty();
     retire(group, &needed, now)
 }
 
 /// The newest good Backups of some series, each read afresh once: a good one goes only while a newer one is there.
 #[derive(Default)]
-struct Witnesses(HashMap<String, bool>);
+struct NewerGoods(HashMap<String, bool>);
 
-impl Witnesses {
-    async fn allow(&mut self, api: &Api<SlimBackup>, doomed: &Doomed) -> Result<bool, WriteError> {
-        let Some(witness) = &doomed.witness else {
+impl NewerGoods {
+    async fn allow(&mut self, api: &Api<BackupSummary>, candidate: &Candidate) -> Result<bool, WriteError> {
+        let Some(newer_good) = &candidate.newer_good else {
             return Ok(true);
         };
-        let uid = witness.uid().unwrap_or_default();
+        let uid = newer_good.uid().unwrap_or_default();
         if let Some(known) = self.0.get(&uid) {
             return Ok(*known);
         }
-        let found = write::get(api, &witness.name_any()).await?;
-        let good = found.is_some_and(|found| found.is_good() && found.uid() == witness.uid());
+        let found = write::get(api, &newer_good.name_any()).await?;
+        let good = found.is_some_and(|found| found.is_good() && found.uid() == newer_good.uid());
         self.0.insert(uid, good);
         Ok(good)
     }
 }
 
-async fn remove(context: &Context, api: &Api<SlimBackup>, doomed: &Doomed) -> Result<(), Error> {
+async fn remove(context: &Context, api: &Api<BackupSummary>, candidate: &Candidate) -> Result<(), Error> {
     if !context.leader.leads() {
         return Ok(());
     }
-    let backup = &*doomed.backup;
+    let backup = &*candidate.backup;
     let (name, uid) = (backup.name_any(), backup.uid().unwrap_or_default());
     // Noted before, so that the Backup is counted rightly however soon it is gone.
-    if !context.memory.retire(&uid, doomed.reason) {
+    if !context.memory.retire(&uid, candidate.reason) {
         return Ok(());
     }
     let version = backup.metadata.resource_version.as_deref();
@@ -95,15 +98,15 @@ async fn remove(context: &Context, api: &Api<SlimBackup>, doomed: &Doomed) -> Re
             Err(error.into())
         };
     }
-    let note = match doomed.reason {
+    let note = match candidate.reason {
         Reason::Expired => "its retention is over",
         _ => "there are more scheduled backups than backupsHistoryLimit",
     };
-    tracing::info!(backup = %Key::of(backup), reason = doomed.reason.as_str(), "retired");
+    tracing::info!(backup = %Key::of(backup), reason = candidate.reason.as_str(), "retired");
     context
         .service
         .events
-        .publish(backup, false, doomed.reason.as_str(), note)
+        .publish(backup, false, candidate.reason.as_str(), note)
         .await;
     context.service.bus.publish(News {
         kind: "backup",
@@ -111,9 +114,9 @@ async fn remove(context: &Context, api: &Api<SlimBackup>, doomed: &Doomed) -> Re
         namespace: backup.namespace().unwrap_or_default(),
         name,
         uid,
-        transition: doomed.reason.as_str().to_owned(),
+        transition: candidate.reason.as_str().to_owned(),
         traceparent: backup.annotations().get(ANNOTATION_TRACEPARENT).cloned(),
-        data: serde_json::json!({ "reason": doomed.reason.as_str() }),
+        data: serde_json::json!({ "reason": candidate.reason.as_str() }),
         ..News::default()
     });
     Ok(())

@@ -37,7 +37,7 @@ pub(crate) async fn apply(context: &Context, found: &RestoreJob, write: Write) -
     }
 }
 
-/// Holds a workload or brings it back, in one patch, if it is still the one that was read.
+/// Suspends a workload or resumes it, in one patch, if it is still the one that was read.
 async fn scale(context: &Context, namespace: &str, workload: &Workload, change: Value) -> Result<(), WriteError> {
     let client = context.service.client.clone();
     match workload.kind {

@@ -21,8 +21,8 @@ pub struct Args {
     #[arg(long, env = "HOLDFAST_RESTORE_DEADLINE_SECONDS", default_value_t = 86_400)]
     pub deadline_seconds: u32,
     /// Seconds that something that exists but is not ready is waited for.
-    #[arg(long, env = "HOLDFAST_PATIENCE_SECONDS", default_value_t = 600)]
-    pub patience_seconds: u32,
+    #[arg(long, env = "HOLDFAST_NOT_READY_TIMEOUT_SECONDS", default_value_t = 600)]
+    pub not_ready_timeout_seconds: u32,
     /// How many restores are worked on at once.
     #[arg(long, env = "HOLDFAST_CONCURRENCY", default_value_t = 8)]
     pub concurrency: usize,
@@ -35,7 +35,7 @@ impl Args {
             agent_image: self.agent_image.clone(),
             pull_policy: Some(self.image_pull_policy.clone()).filter(|policy| !policy.is_empty()),
             deadline: SignedDuration::from_secs(i64::from(self.deadline_seconds)),
-            patience: SignedDuration::from_secs(i64::from(self.patience_seconds)),
+            not_ready_timeout: SignedDuration::from_secs(i64::from(self.not_ready_timeout_seconds)),
         }
     }
 }

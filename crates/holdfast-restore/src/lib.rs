@@ -1,4 +1,4 @@
-//! The restore service: drives every RestoreJob to Completed or Failed, and settles held workloads.
+//! The restore service: drives every RestoreJob to Completed or Failed, and settles suspended workloads.
 //!
 //! What to do is decided by [`holdfast_core::restore`]; this crate observes and applies. All replicas watch; only
 //! the one that leads writes, and each write is guarded and harmless when done twice.
@@ -81,7 +81,7 @@ fn owner<K: kube::Resource>(child: &K) -> Vec<Key> {
         .collect()
 }
 
-/// Looks at everything when leadership is won, and every minute; the same goes for holds without a RestoreJob.
+/// Looks at everything when leadership is won, and every minute; the same goes for suspend locks without a RestoreJob.
 async fn slow_pass(context: Arc<Context>, queue: Queue) {
     let mut leader = context.leader.clone();
     let mut told = orphans::Told::default();
@@ -94,7 +94,7 @@ async fn slow_pass(context: Arc<Context>, queue: Queue) {
                 }
             }
             if let Err(error) = orphans::look(&context, &mut told).await {
-                tracing::warn!(%error, "cannot look for held workloads");
+                tracing::warn!(%error, "cannot look for suspended workloads");
             }
         }
         tokio::select! {

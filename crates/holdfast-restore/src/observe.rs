@@ -5,7 +5,7 @@ use holdfast_api::{
     names::{LABEL_RESTORE_UID, LABEL_ROLE, ROLE_RESTORE, ROLE_VERIFY},
 };
 use holdfast_core::{
-    restore::{self, Holder, Kind, Observed, Workload},
+    restore::{self, Kind, LockHolder, Observed, Workload},
     target,
 };
 use holdfast_runtime::write::{self, WriteError};
@@ -59,7 +59,7 @@ pub(crate) async fn observe(
     };
     let holder = match workloads.as_slice() {
         [workload] => holder(context, &found, workload, &namespace).await?,
-        _ => Holder::Nobody,
+        _ => LockHolder::Nobody,
     };
     let pods = match workloads.as_slice() {
         [workload] => pods_of(context, &namespace, &workload.selector).await?,
@@ -130,27 +130,27 @@ async fn planned(context: &Context, found: &RestoreJob, namespace: &str) -> Resu
     Ok(workload.into_iter().collect())
 }
 
-/// Who holds the workload, and whether they are still at work.
+/// Who has the suspend lock of the workload, and whether they are still at work.
 async fn holder(
     context: &Context,
     found: &RestoreJob,
     workload: &Workload,
     namespace: &str,
-) -> Result<Holder, WriteError> {
-    let Some(held) = workload.held() else {
-        return Ok(Holder::Nobody);
+) -> Result<LockHolder, WriteError> {
+    let Some(lock) = workload.suspend_lock() else {
+        return Ok(LockHolder::Nobody);
     };
-    if Some(&held.uid) == found.metadata.uid.as_ref() {
-        return Ok(Holder::Ours);
+    if Some(&lock.uid) == found.metadata.uid.as_ref() {
+        return Ok(LockHolder::Ours);
     }
     let client = context.service.client.clone();
-    Ok(match read::<RestoreJob>(client, Some(namespace), &held.name).await? {
-        Read::Found(other) if other.metadata.uid.as_ref() == Some(&held.uid) && !restore::is_over(&other) => {
-            Holder::AtWork(held.name)
+    Ok(match read::<RestoreJob>(client, Some(namespace), &lock.name).await? {
+        Read::Found(other) if other.metadata.uid.as_ref() == Some(&lock.uid) && !restore::is_over(&other) => {
+            LockHolder::AtWork(lock.name)
         }
         // Nobody can say how far it got, and it goes on where it was once it can be read.
-        Read::Unreadable(uid, _) if uid.as_ref() == Some(&held.uid) => Holder::AtWork(held.name),
-        Read::Found(_) | Read::Unreadable(..) | Read::Absent => Holder::Over,
+        Read::Unreadable(uid, _) if uid.as_ref() == Some(&lock.uid) => LockHolder::AtWork(lock.name),
+        Read::Found(_) | Read::Unreadable(..) | Read::Absent => LockHolder::Over,
     })
 }
 

@@ -1,4 +1,4 @@
-//! Held workloads whose RestoreJob is gone: people are told what to do, once for each process that leads.
+//! Suspended workloads whose RestoreJob is gone: people are told what to do, once for each process that leads.
 
 use std::collections::BTreeSet;
 
@@ -17,16 +17,16 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Told(BTreeSet<String>);
 
-/// Looks at every held workload.
+/// Looks at every suspended workload.
 pub(crate) async fn look(context: &Context, told: &mut Told) -> Result<(), WriteError> {
     let client = context.service.client.clone();
-    let held = ListParams::default().labels(&format!("{LABEL_HELD}=true"));
+    let locked = ListParams::default().labels(&format!("{LABEL_HELD}=true"));
     let sets: Api<StatefulSet> = Api::all(client.clone());
-    for set in sets.list(&held).await?.items {
+    for set in sets.list(&locked).await?.items {
         tell(context, told, &set, &Workload::stateful_set(&set)).await?;
     }
     let deployments: Api<Deployment> = Api::all(client);
-    for deployment in deployments.list(&held).await?.items {
+    for deployment in deployments.list(&locked).await?.items {
         tell(context, told, &deployment, &Workload::deployment(&deployment)).await?;
     }
     Ok(())
@@ -36,17 +36,19 @@ async fn tell<K>(context: &Context, told: &mut Told, object: &K, workload: &Work
 where
     K: Resource<DynamicType = ()>,
 {
-    let Some(held) = workload.held() else { return Ok(()) };
+    let Some(lock) = workload.suspend_lock() else {
+        return Ok(());
+    };
     if told.0.contains(workload.uid()) {
         return Ok(());
     }
     let namespace = object.namespace().unwrap_or_default();
-    let uid = match read::<RestoreJob>(context.service.client.clone(), Some(&namespace), &held.name).await? {
+    let uid = match read::<RestoreJob>(context.service.client.clone(), Some(&namespace), &lock.name).await? {
         Read::Found(owner) => owner.metadata.uid,
         Read::Unreadable(uid, _) => uid,
         Read::Absent => None,
     };
-    if uid.as_ref() == Some(&held.uid) {
+    if uid.as_ref() == Some(&lock.uid) {
         return Ok(());
     }
     if let Some(text) = restore::orphan(workload) {

@@ -11,8 +11,8 @@ pub struct Args {
     #[command(flatten)]
     pub common: CommonArgs,
     /// Seconds that something that exists but is not ready is waited for.
-    #[arg(long, env = "HOLDFAST_PATIENCE_SECONDS", default_value_t = 600)]
-    pub patience_seconds: u32,
+    #[arg(long, env = "HOLDFAST_NOT_READY_TIMEOUT_SECONDS", default_value_t = 600)]
+    pub not_ready_timeout_seconds: u32,
     /// How many objects are worked on at once.
     #[arg(long, env = "HOLDFAST_CONCURRENCY", default_value_t = 8)]
     pub concurrency: usize,
@@ -20,7 +20,7 @@ pub struct Args {
 
 impl Args {
     /// How long something that exists but is not ready is waited for.
-    pub fn patience(&self) -> SignedDuration {
-        SignedDuration::from_secs(i64::from(self.patience_seconds))
+    pub fn not_ready_timeout(&self) -> SignedDuration {
+        SignedDuration::from_secs(i64::from(self.not_ready_timeout_seconds))
     }
 }

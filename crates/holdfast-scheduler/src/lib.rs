@@ -54,7 +54,7 @@ pub(crate) struct Context {
     repos: Cached<BackupRepo>,
     backups: Cached<Backup>,
     metrics: Metrics,
-    patience: SignedDuration,
+    not_ready_timeout: SignedDuration,
 }
 
 impl Context {
@@ -96,7 +96,7 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
         repos: cached(&service, "repos", Api::all(client.clone()), Config::default()),
         backups: cached(&service, "backups", Api::all(client), active),
         metrics: Metrics::register(&service)?,
-        patience: args.patience(),
+        not_ready_timeout: args.not_ready_timeout(),
         service: service.clone(),
     });
     let queues = Queues {

@@ -28,7 +28,7 @@ pub(crate) fn observe(context: &Context, backup: Arc<Backup>) -> Observed {
         repo: Seen::default(),
         claim: Seen::default(),
         pods: None,
-        patience: context.patience,
+        not_ready_timeout: context.not_ready_timeout,
         traceparent: trace::new_traceparent(),
     }
 }

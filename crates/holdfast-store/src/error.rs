@@ -69,7 +69,7 @@ impl Error {
             Self::Io { .. } | Self::Stopped | Self::Busy(_) => None,
             Self::Path(..) => Some(Reason::BadConfiguration),
             Self::NotPlain(..) | Self::Occupied(_) => Some(Reason::PathOccupied),
-            Self::Tombed(_) => Some(Reason::Tombed),
+            Self::Tombed(_) => Some(Reason::AlreadyDeleted),
             Self::Mismatch(_) => Some(Reason::RepositoryMismatch),
             Self::Newer { .. } => Some(Reason::NewerFormat),
             Self::SealInvalid(_) => Some(Reason::SealInvalid),

@@ -58,7 +58,7 @@ pub struct Observed {
     /// The pods that the policy's selector matches, if they were listed.
     pub pods: Option<Vec<Pod>>,
     /// How long something that exists and is not ready is waited for.
-    pub patience: SignedDuration,
+    pub not_ready_timeout: SignedDuration,
     /// W3C trace context for the run.
     pub traceparent: String,
 }
@@ -250,14 +250,14 @@ fn settle(observed: &Observed, problem: Problem, now: Timestamp) -> Decision {
         }
         Problem::Fail(reason, text) => (reason, text, SignedDuration::ZERO),
         // Something else was waited for until now: what is missing gets at least another look.
-        Problem::Missing(reason, text) if known != Some(reason.as_str()) => (reason, text, observed.patience),
-        Problem::Missing(reason, text) => (reason, text, GRACE.min(observed.patience)),
-        Problem::Wait(reason, text) if waited >= observed.patience => (
+        Problem::Missing(reason, text) if known != Some(reason.as_str()) => (reason, text, observed.not_ready_timeout),
+        Problem::Missing(reason, text) => (reason, text, GRACE.min(observed.not_ready_timeout)),
+        Problem::Wait(reason, text) if waited >= observed.not_ready_timeout => (
             reason,
             format!("{text}; waited {} s", waited.as_secs()),
-            observed.patience,
+            observed.not_ready_timeout,
         ),
-        Problem::Wait(reason, text) => (reason, text, observed.patience),
+        Problem::Wait(reason, text) => (reason, text, observed.not_ready_timeout),
     };
     if waited < limit {
         return waiting(backup, reason, &text, limit - waited, now);

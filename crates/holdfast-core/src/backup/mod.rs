@@ -56,7 +56,7 @@ pub struct Settings {
     /// How long a Backup may take that says nothing about it.
     pub deadline: SignedDuration,
     /// How long something that exists but is not ready is waited for, and how long a pod may be pending.
-    pub patience: SignedDuration,
+    pub not_ready_timeout: SignedDuration,
 }
 
 /// One object as it was looked up.

@@ -37,7 +37,7 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
     }
 }
 
-/// Turns a problem into a decision; waits end `patience` after `since`.
+/// Turns a problem into a decision; waits end `not_ready_timeout` after `since`.
 pub(super) fn settle(observed: &Observed, problem: Problem, since: Option<Timestamp>, now: Timestamp) -> Decision {
     let backup = &observed.backup;
     let ttl = ttl_of(observed);
@@ -47,7 +47,7 @@ pub(super) fn settle(observed: &Observed, problem: Problem, since: Option<Timest
         Problem::Fail(reason, text) => status::failed(backup, reason, &text, ttl, now),
         Problem::Wait(reason, text) => {
             let waited = now.duration_since(since.unwrap_or(now));
-            let left = observed.settings.patience - waited;
+            let left = observed.settings.not_ready_timeout - waited;
             if left <= SignedDuration::ZERO {
                 status::failed(backup, reason, &text, ttl, now)
             } else if waited < BRIEF {

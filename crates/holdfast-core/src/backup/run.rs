@@ -152,7 +152,7 @@ fn running(observed: &Observed, plan: &BackupPlan, job: &Job, now: Timestamp) ->
     }
     if pending {
         let created = pod.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-        if now.duration_since(created) > observed.settings.patience {
+        if now.duration_since(created) > observed.settings.not_ready_timeout {
             let text = format!("pod `{}` did not start", pod.name_any());
             return status::stopping(backup, Reason::PodPending, &text, now);
         }
@@ -173,7 +173,7 @@ fn running(observed: &Observed, plan: &BackupPlan, job: &Job, now: Timestamp) ->
 
 /// Tells of a trouble until it has lasted too long, then stops the run with it.
 fn hold_out(observed: &Observed, reason: Reason, text: &str, since: Timestamp, now: Timestamp) -> Decision {
-    let left = observed.settings.patience - now.duration_since(since);
+    let left = observed.settings.not_ready_timeout - now.duration_since(since);
     if left <= SignedDuration::ZERO {
         return status::stopping(&observed.backup, reason, text, now);
     }

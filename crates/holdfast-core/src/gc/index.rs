@@ -8,18 +8,18 @@ use std::{
 
 use kube::ResourceExt as _;
 
-use super::{Place, SlimBackup, concerns};
+use super::{BackupSummary, Place, concerns};
 use holdfast_api::BackupPhase;
 
 /// Namespace and name: of a Backup, a policy or a claim.
 pub type At = (String, String);
 
-type Members = BTreeMap<String, Arc<SlimBackup>>;
+type Members = BTreeMap<String, Arc<BackupSummary>>;
 
 /// Every Backup, found by what is asked for, so that a look costs what it finds and not what there is.
 #[derive(Debug, Default)]
 pub struct Index {
-    all: HashMap<At, Arc<SlimBackup>>,
+    all: HashMap<At, Arc<BackupSummary>>,
     /// By policy.
     groups: HashMap<At, Members>,
     /// By the Backup that they build on.
@@ -29,18 +29,18 @@ pub struct Index {
 }
 
 /// The policy that a Backup names.
-fn group_of(backup: &SlimBackup) -> At {
+fn group_of(backup: &BackupSummary) -> At {
     (
         backup.namespace().unwrap_or_default(),
         backup.spec.backup_policy_name.clone(),
     )
 }
 
-fn parent_of(backup: &SlimBackup) -> Option<At> {
+fn parent_of(backup: &BackupSummary) -> Option<At> {
     Some((backup.namespace().unwrap_or_default(), backup.parent()?.to_owned()))
 }
 
-fn volume_of(backup: &SlimBackup) -> Option<At> {
+fn volume_of(backup: &BackupSummary) -> Option<At> {
     let waits = backup.status.phase == Some(BackupPhase::Deleting)
         && concerns(backup.status.phase, backup.is_going(), backup.finalizers());
     match backup.place() {
@@ -49,7 +49,7 @@ fn volume_of(backup: &SlimBackup) -> Option<At> {
     }
 }
 
-fn insert<K: Eq + Hash>(map: &mut HashMap<K, Members>, key: K, backup: &Arc<SlimBackup>) {
+fn insert<K: Eq + Hash>(map: &mut HashMap<K, Members>, key: K, backup: &Arc<BackupSummary>) {
     map.entry(key)
         .or_default()
         .insert(backup.name_any(), Arc::clone(backup));
@@ -66,7 +66,7 @@ fn take<K: Eq + Hash>(map: &mut HashMap<K, Members>, key: &K, name: &str) {
 
 impl Index {
     /// Takes in a Backup that is new or has changed.
-    pub fn apply(&mut self, backup: &Arc<SlimBackup>) {
+    pub fn apply(&mut self, backup: &Arc<BackupSummary>) {
         self.remove(backup);
         insert(&mut self.groups, group_of(backup), backup);
         if let Some(parent) = parent_of(backup) {
@@ -79,7 +79,7 @@ impl Index {
     }
 
     /// Forgets a Backup, as it was known until now.
-    pub fn remove(&mut self, backup: &SlimBackup) {
+    pub fn remove(&mut self, backup: &BackupSummary) {
         let Some(known) = self.all.remove(&at(backup)) else {
             return;
         };
@@ -94,7 +94,7 @@ impl Index {
     }
 
     /// One Backup.
-    pub fn get(&self, at: &At) -> Option<&Arc<SlimBackup>> {
+    pub fn get(&self, at: &At) -> Option<&Arc<BackupSummary>> {
         self.all.get(at)
     }
 
@@ -114,7 +114,7 @@ impl Index {
     }
 
     /// The Backups that name a policy.
-    pub fn group(&self, policy: &At) -> Vec<Arc<SlimBackup>> {
+    pub fn group(&self, policy: &At) -> Vec<Arc<BackupSummary>> {
         members(&self.groups, policy)
     }
 
@@ -124,13 +124,13 @@ impl Index {
     }
 
     /// Every deleted Backup that gc must release.
-    pub fn deleted(&self) -> Vec<Arc<SlimBackup>> {
-        let ours = |backup: &&Arc<SlimBackup>| concerns(backup.status.phase, backup.is_going(), backup.finalizers());
+    pub fn deleted(&self) -> Vec<Arc<BackupSummary>> {
+        let ours = |backup: &&Arc<BackupSummary>| concerns(backup.status.phase, backup.is_going(), backup.finalizers());
         self.all.values().filter(ours).cloned().collect()
     }
 
     /// The Backups whose files wait to be removed from a claim.
-    pub fn waiting(&self, claim: &At) -> Vec<Arc<SlimBackup>> {
+    pub fn waiting(&self, claim: &At) -> Vec<Arc<BackupSummary>> {
         members(&self.waiting, claim)
     }
 
@@ -156,8 +156,8 @@ impl Index {
     }
 
     /// The Backups that this one builds on, directly or not.
-    pub fn ancestors(&self, of: &SlimBackup) -> Vec<Arc<SlimBackup>> {
-        let mut found: Vec<Arc<SlimBackup>> = Vec::new();
+    pub fn ancestors(&self, of: &BackupSummary) -> Vec<Arc<BackupSummary>> {
+        let mut found: Vec<Arc<BackupSummary>> = Vec::new();
         let mut seen = HashSet::from([at(of)]);
         let mut next = parent_of(of);
         while let Some(key) = next.take() {
@@ -172,12 +172,12 @@ impl Index {
     }
 }
 
-fn members(map: &HashMap<At, Members>, key: &At) -> Vec<Arc<SlimBackup>> {
+fn members(map: &HashMap<At, Members>, key: &At) -> Vec<Arc<BackupSummary>> {
     map.get(key)
         .map(|members| members.values().cloned().collect())
         .unwrap_or_default()
 }
 
-fn at(backup: &SlimBackup) -> At {
+fn at(backup: &BackupSummary) -> At {
     (backup.namespace().unwrap_or_default(), backup.name_any())
 }

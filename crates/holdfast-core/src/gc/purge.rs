@@ -19,7 +19,7 @@ use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::{Place, SlimBackup};
+use super::{BackupSummary, Place};
 use crate::{
     naming::hex,
     pod::{
@@ -55,7 +55,7 @@ pub struct Entry {
 
 impl Entry {
     /// The entry of a Backup, if its files are in a directory of its own.
-    pub fn of(backup: &SlimBackup) -> Option<Self> {
+    pub fn of(backup: &BackupSummary) -> Option<Self> {
         let Place::Own { path, .. } = backup.place() else {
             return None;
         };
@@ -150,9 +150,9 @@ pub fn is_ours(job: &Job) -> bool {
 }
 
 /// The pull Secrets of a batch: those of all its Backups, each once.
-pub fn pull_secrets(batch: &Batch, waiting: &[Arc<SlimBackup>]) -> Vec<LocalObjectReference> {
+pub fn pull_secrets(batch: &Batch, waiting: &[Arc<BackupSummary>]) -> Vec<LocalObjectReference> {
     let uids: HashSet<&str> = batch.entries.iter().map(|entry| entry.uid.as_str()).collect();
-    let in_batch = |backup: &&Arc<SlimBackup>| backup.metadata.uid.as_deref().is_some_and(|uid| uids.contains(uid));
+    let in_batch = |backup: &&Arc<BackupSummary>| backup.metadata.uid.as_deref().is_some_and(|uid| uids.contains(uid));
     let all = waiting
         .iter()
         .filter(in_batch)

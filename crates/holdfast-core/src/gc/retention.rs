@@ -13,21 +13,21 @@ use holdfast_api::{
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use super::SlimBackup;
+use super::BackupSummary;
 
 /// How many scheduled, completed Backups a policy that says nothing keeps, as the API has it.
 const DEFAULT_LIMIT: i32 = 7;
 
 /// A Backup that shall go.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Doomed {
+pub struct Candidate {
     /// The Backup as it was seen: its uid and resourceVersion guard the deletion.
-    pub backup: Arc<SlimBackup>,
-    /// [`Reason::Expired`] or [`Reason::Surplus`].
+    pub backup: Arc<BackupSummary>,
+    /// [`Reason::Expired`] or [`Reason::HistoryLimitExceeded`].
     pub reason: Reason,
     /// The newer good Backup of its series that allows a good one to go. Whoever deletes makes sure that this one is
     /// still there; a Backup that is no good needs none.
-    pub witness: Option<Arc<SlimBackup>>,
+    pub newer_good: Option<Arc<BackupSummary>>,
 }
 
 /// How many scheduled Backups a policy keeps, by type; types that are missing or have 0 are not limited.
@@ -56,7 +56,7 @@ impl Limits {
 
     /// Whether a Backup is one of those that its limit counts: scheduled, for this very policy, and good. Failed ones
     /// never push a good one out.
-    fn counts(&self, backup: &SlimBackup) -> bool {
+    fn counts(&self, backup: &BackupSummary) -> bool {
         backup.is_good()
             && backup
                 .labels()
@@ -70,7 +70,7 @@ impl Limits {
 #[derive(Clone, Debug, Default)]
 pub struct Group {
     /// The Backups.
-    pub backups: Vec<Arc<SlimBackup>>,
+    pub backups: Vec<Arc<BackupSummary>>,
     /// The limits of the policy, if there is one.
     pub limits: Option<Limits>,
 }
@@ -80,18 +80,21 @@ type Series<'a> = (BackupType, Option<&'a str>);
 
 /// One Backup and what the rules ask about it.
 struct Case<'a> {
-    backup: &'a SlimBackup,
+    backup: &'a BackupSummary,
     /// The newest good one of its series.
-    newest: Option<&'a Arc<SlimBackup>>,
-    surplus: bool,
-    needed: &'a dyn Fn(&SlimBackup) -> bool,
+    newest: Option<&'a Arc<BackupSummary>>,
+    over_limit: bool,
+    needed: &'a dyn Fn(&BackupSummary) -> bool,
     now: Timestamp,
 }
 
 type Check = fn(&Case<'_>) -> bool;
 
 /// Why a Backup goes: the first that holds is the reason.
-const RETIRE: &[(Reason, Check)] = &[(Reason::Expired, is_expired), (Reason::Surplus, is_surplus)];
+const RETIRE: &[(Reason, Check)] = &[
+    (Reason::Expired, is_expired),
+    (Reason::HistoryLimitExceeded, is_over_limit),
+];
 
 /// Why it stays nevertheless: one is enough.
 const KEEP: &[Check] = &[
@@ -107,8 +110,8 @@ fn is_expired(case: &Case<'_>) -> bool {
 }
 
 /// `RetainUntilExpired` says what it says: a limit does not end it.
-fn is_surplus(case: &Case<'_>) -> bool {
-    case.surplus && !protection_is(case.backup, "RetainUntilExpired")
+fn is_over_limit(case: &Case<'_>) -> bool {
+    case.over_limit && !protection_is(case.backup, "RetainUntilExpired")
 }
 
 fn is_going_already(case: &Case<'_>) -> bool {
@@ -136,11 +139,11 @@ fn is_needed_by_one_that_stays(case: &Case<'_>) -> bool {
     (case.needed)(case.backup)
 }
 
-fn has_expired(backup: &SlimBackup, now: Timestamp) -> bool {
+fn has_expired(backup: &BackupSummary, now: Timestamp) -> bool {
     backup.status.expiration.is_some_and(|time| time <= now)
 }
 
-fn protection_is(backup: &SlimBackup, word: &str) -> bool {
+fn protection_is(backup: &BackupSummary, word: &str) -> bool {
     backup
         .labels()
         .get(LABEL_BACKUP_PROTECTION)
@@ -151,26 +154,26 @@ fn protection_is(backup: &SlimBackup, word: &str) -> bool {
 ///
 /// Derived anew each time: whatever part of it is carried out, the next answer is right for what is left. Each Backup
 /// is looked at a fixed number of times, however many there are.
-pub fn retire(group: &Group, needed: &dyn Fn(&SlimBackup) -> bool, now: Timestamp) -> Vec<Doomed> {
+pub fn retire(group: &Group, needed: &dyn Fn(&BackupSummary) -> bool, now: Timestamp) -> Vec<Candidate> {
     let newest = newest_good(group);
-    let surplus = surplus(group, &newest, now);
-    let doomed = group.backups.iter().filter_map(|backup| {
+    let over_limit = over_limit(group, &newest, now);
+    let candidates = group.backups.iter().filter_map(|backup| {
         let case = Case {
             backup,
             newest: newest.get(&series(backup)).copied(),
-            surplus: surplus.contains(backup.metadata.uid.as_deref().unwrap_or_default()),
+            over_limit: over_limit.contains(backup.metadata.uid.as_deref().unwrap_or_default()),
             needed,
             now,
         };
         let (reason, _) = RETIRE.iter().find(|(_, holds)| holds(&case))?;
         let stays = KEEP.iter().any(|holds| holds(&case));
-        (!stays).then(|| Doomed {
+        (!stays).then(|| Candidate {
             backup: Arc::clone(backup),
             reason: *reason,
-            witness: case.newest.filter(|_| backup.is_good()).cloned(),
+            newer_good: case.newest.filter(|_| backup.is_good()).cloned(),
         })
     });
-    doomed.collect()
+    candidates.collect()
 }
 
 /// When the next Backup of a group expires that may go then; what is protected or at work comes back by a change.
@@ -182,8 +185,8 @@ pub fn next_expiration(group: &Group, now: Timestamp) -> Option<Timestamp> {
         .min()
 }
 
-fn newest_good(group: &Group) -> HashMap<Series<'_>, &Arc<SlimBackup>> {
-    let mut newest: HashMap<Series<'_>, &Arc<SlimBackup>> = HashMap::new();
+fn newest_good(group: &Group) -> HashMap<Series<'_>, &Arc<BackupSummary>> {
+    let mut newest: HashMap<Series<'_>, &Arc<BackupSummary>> = HashMap::new();
     for backup in group.backups.iter().filter(|backup| backup.is_good()) {
         let known = newest.entry(series(backup)).or_insert(backup);
         if order(backup) > order(known) {
@@ -196,16 +199,16 @@ fn newest_good(group: &Group) -> HashMap<Series<'_>, &Arc<SlimBackup>> {
 /// Uids of the oldest scheduled, completed Backups above the limit, by type.
 ///
 /// What expires is not counted, unless a rule keeps it for good: it must not push out one whose time is not over, and
-/// in whatever order the doomed go, the same ones stay.
-fn surplus<'a>(
+/// in whatever order the candidates go, the same ones stay.
+fn over_limit<'a>(
     group: &'a Group,
-    newest: &HashMap<Series<'a>, &'a Arc<SlimBackup>>,
+    newest: &HashMap<Series<'a>, &'a Arc<BackupSummary>>,
     now: Timestamp,
 ) -> HashSet<&'a str> {
     let Some(limits) = &group.limits else {
         return HashSet::new();
     };
-    let counts = |backup: &SlimBackup| {
+    let counts = |backup: &BackupSummary| {
         let is_newest = || {
             newest
                 .get(&series(backup))
@@ -213,7 +216,7 @@ fn surplus<'a>(
         };
         limits.counts(backup) && (!has_expired(backup, now) || protection_is(backup, "Retain") || is_newest())
     };
-    let mut scheduled: BTreeMap<BackupType, Vec<&Arc<SlimBackup>>> = BTreeMap::new();
+    let mut scheduled: BTreeMap<BackupType, Vec<&Arc<BackupSummary>>> = BTreeMap::new();
     for backup in group.backups.iter().filter(|backup| counts(backup)) {
         scheduled.entry(backup.spec.backup_type).or_default().push(backup);
     }
@@ -236,12 +239,12 @@ fn surplus<'a>(
     found
 }
 
-fn series(backup: &SlimBackup) -> Series<'_> {
+fn series(backup: &BackupSummary) -> Series<'_> {
     #[cfg(test)]
     super::tests::LOOKS.with(|looks| looks.set(looks.get() + 1));
     (backup.spec.backup_type, backup.source())
 }
 
-fn order(backup: &SlimBackup) -> (Option<Timestamp>, Option<&str>) {
+fn order(backup: &BackupSummary) -> (Option<Timestamp>, Option<&str>) {
     (backup.time(), backup.metadata.name.as_deref())
 }

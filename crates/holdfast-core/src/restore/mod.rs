@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! New ── everything checked, nothing touched ──> InProgressPhy
-//!   verify Job ──> hold (replicas 0) ──> pods gone ──> restore Job ──> bring back ──> Ready ──> Completed
-//!   └─ wrong ──> Failed, workload as it was            └─ half written ──> Failed, workload stays held
+//!   verify Job ──> suspend (replicas 0) ──> pods gone ──> restore Job ──> resume ──> Ready ──> Completed
+//!   └─ wrong ──> Failed, workload as it was            └─ half written ──> Failed, workload stays suspended
 //! ```
 //! Restores are rare, so everything is read from the API server itself in each pass, and [`decide`] yields at most
-//! one guarded write. How to undo the hold lies on the workload, written in the same patch: the annotation is the
+//! one guarded write. How to undo the suspension lies on the workload, written in the same patch: the annotation is the
 //! lock, and any later pass, of whichever process, can settle it.
 
+mod after_write;
 mod jobs;
 mod new;
 mod run;
@@ -19,7 +20,6 @@ mod tests;
 mod verify;
 mod workload;
 mod writers;
-mod written;
 
 use holdfast_api::{
     Backup, BackupTool, RestoreJob, RestoreJobPhase, RestoreJobStatus, condition::Reason, names::FINALIZER,
@@ -45,12 +45,12 @@ pub struct Settings {
     /// How long a restore may take.
     pub deadline: SignedDuration,
     /// How long something that exists but is not ready is waited for.
-    pub patience: SignedDuration,
+    pub not_ready_timeout: SignedDuration,
 }
 
-/// Who holds the workload, besides this restore.
+/// Who has the suspend lock of the workload, besides this restore.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Holder {
+pub enum LockHolder {
     /// Nobody.
     #[default]
     Nobody,
@@ -58,7 +58,7 @@ pub enum Holder {
     Ours,
     /// Another RestoreJob that is at work.
     AtWork(String),
-    /// Another RestoreJob that failed or is gone: its hold may be taken over.
+    /// Another RestoreJob that failed or is gone: its lock may be taken over.
     Over,
 }
 
@@ -77,8 +77,8 @@ pub struct Observed {
     pub unreadable: Option<String>,
     /// For a new RestoreJob the workloads that match; later the planned one, if it is still there.
     pub workloads: Vec<Workload>,
-    /// Who holds the first of them.
-    pub holder: Holder,
+    /// Who has the suspend lock of the first of them.
+    pub holder: LockHolder,
     /// Its pods that have not ended.
     pub pods: Vec<Pod>,
     /// Every pod of the namespace that mounts a target claim ([`target_of`]), whoever it belongs to.
@@ -111,7 +111,7 @@ pub enum Write {
         /// Its uid: only this very Job.
         uid: String,
     },
-    /// Merge this into the workload: hold it, or bring it back.
+    /// Merge this into the workload: suspend it, or resume it.
     Workload(Box<Workload>, Value),
 }
 

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::{Decision, Holder, Observed, Workload, Write, jobs, status, writers};
+use super::{Decision, LockHolder, Observed, Workload, Write, jobs, status, writers};
 use crate::{pod, target};
 
 /// How long a name that does not exist, or a pod that is in the way, is waited for.
@@ -41,7 +41,7 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
             Decision::write(Write::Status(Box::new(draft))).with(false, Reason::Verifying, text)
         }
         Err(Problem::Missing(reason, text)) if waited >= GRACE => status::failed(restore, reason, &text, now),
-        Err(Problem::Wait(reason, text)) if waited >= observed.settings.patience => {
+        Err(Problem::Wait(reason, text)) if waited >= observed.settings.not_ready_timeout => {
             status::failed(restore, reason, &format!("{text}; waited {} s", waited.as_secs()), now)
         }
         Err(Problem::Missing(reason, text) | Problem::Wait(reason, text)) => {
@@ -118,8 +118,8 @@ fn plan(observed: &Observed, now: Timestamp) -> Result<RestorePlan, Problem> {
         workload_kind: workload.kind.as_str().to_owned(),
         workload_name: workload.name().to_owned(),
         workload_uid: workload.uid().to_owned(),
-        // A hold that is taken over remembers the count from before the first restore.
-        replicas: workload.held().map_or(workload.replicas, |held| held.replicas),
+        // A lock that is taken over remembers the count from before the first restore.
+        replicas: workload.suspend_lock().map_or(workload.replicas, |lock| lock.replicas),
         node_name: node,
         verify_job_name: jobs::verify_job_name(restore),
         restore_job_name: jobs::restore_job_name(restore),
@@ -157,15 +157,15 @@ fn workload(observed: &Observed) -> Result<&Workload, Problem> {
         ));
     }
     match &observed.holder {
-        Holder::AtWork(other) => Err(Problem::Wait(
+        LockHolder::AtWork(other) => Err(Problem::Wait(
             Reason::WorkloadHeld,
             format!("{title} is held by RestoreJob {other}"),
         )),
-        Holder::Nobody if workload.is_marked() => {
+        LockHolder::Nobody if workload.is_marked() => {
             let text = format!("{title} carries a mark of a restore that cannot be read");
             Err(Problem::Fail(Reason::WorkloadHeld, text))
         }
-        Holder::Nobody | Holder::Ours | Holder::Over => Ok(workload),
+        LockHolder::Nobody | LockHolder::Ours | LockHolder::Over => Ok(workload),
     }
 }
 

@@ -1,14 +1,13 @@
 //! From the plan to the end.
 
-use holdfast_api::{RestoreJob, RestorePlan, condition::Reason, held::Held, names::LABEL_RESTORE_UID};
+use holdfast_api::{RestoreJob, RestorePlan, condition::Reason, names::LABEL_RESTORE_UID, suspend_lock::SuspendLock};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
 use kube::ResourceExt as _;
 
 use super::{
-    Decision, Holder, Observed, Workload, Write, jobs, status, verify,
+    Decision, LockHolder, Observed, Workload, Write, after_write, jobs, status, verify,
     writers::{self, Intruder},
-    written,
 };
 use crate::pod::is_over;
 
@@ -25,7 +24,7 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
         .filter(|workload| workload.uid() == plan.workload_uid);
     match (&observed.write, workload) {
         (Some(job), _) if !is_ours(job, restore) => taken(observed, workload, job, now),
-        (Some(job), workload) => written::decide(observed, plan, workload, job, now),
+        (Some(job), workload) => after_write::decide(observed, plan, workload, job, now),
         (None, None) => {
             let text = format!("{} {} is gone", plan.workload_kind, plan.workload_name);
             status::failed(restore, Reason::WorkloadNotFound, &text, now)
@@ -74,7 +73,7 @@ pub(super) fn touched(restore: &RestoreJob) -> bool {
     status::noted(restore, WRITING).is_some_and(|writing| writing.status == "True")
 }
 
-/// Ends a restore whose volumes may be half written: the workload stays held.
+/// Ends a restore whose volumes may be half written: the workload stays suspended.
 pub(super) fn dirty(restore: &RestoreJob, plan: &RestorePlan, why: &str, now: Timestamp) -> Decision {
     let text = format!(
         "the target volume may be half written, so {} {} stays at 0 replicas ({why}). Ways on: create another RestoreJob of {}, or of an older Backup; both take the hold over and give back {} replicas",
@@ -84,7 +83,7 @@ pub(super) fn dirty(restore: &RestoreJob, plan: &RestorePlan, why: &str, now: Ti
 }
 
 /// Ends a restore that has written nothing: first the workload comes back, then the status says so. Where an earlier
-/// restore left the volumes half written, it stays held.
+/// restore left the volumes half written, it stays suspended.
 pub(super) fn untouched(
     observed: &Observed,
     workload: Option<&Workload>,
@@ -93,11 +92,11 @@ pub(super) fn untouched(
     now: Timestamp,
 ) -> Decision {
     let restore = &observed.restore;
-    let Some(workload) = workload.filter(|_| observed.holder == Holder::Ours) else {
+    let Some(workload) = workload.filter(|_| observed.holder == LockHolder::Ours) else {
         return status::failed(restore, reason, text, now);
     };
     if !taken_over(workload) {
-        return release(observed, workload, text);
+        return resume(observed, workload, text);
     }
     let why = format!("an earlier restore did not end well, and this one wrote nothing: {text}");
     match planned(restore) {
@@ -106,24 +105,28 @@ pub(super) fn untouched(
     }
 }
 
-/// Whether the hold was taken over from a restore that may have left the volumes half written.
+/// Whether the lock was taken over from a restore that may have left the volumes half written.
 pub(super) fn taken_over(workload: &Workload) -> bool {
-    workload.held().is_none_or(|held| held.dirty)
+    workload.suspend_lock().is_none_or(|lock| lock.dirty)
 }
 
 /// The patch that brings the workload back, with the count that its own mark remembers.
-pub(super) fn release(observed: &Observed, workload: &Workload, why: &str) -> Decision {
+pub(super) fn resume(observed: &Observed, workload: &Workload, why: &str) -> Decision {
     let planned = planned(&observed.restore).map(|plan| plan.replicas);
-    let replicas = workload.held().map(|held| held.replicas).or(planned).unwrap_or(1);
+    let replicas = workload
+        .suspend_lock()
+        .map(|lock| lock.replicas)
+        .or(planned)
+        .unwrap_or(1);
     let note = format!("{} gets its {replicas} replicas back: {why}", workload.title());
-    Decision::write(Write::Workload(Box::new(workload.clone()), Workload::release(replicas))).with(
+    Decision::write(Write::Workload(Box::new(workload.clone()), Workload::resume(replicas))).with(
         false,
         Reason::ScalingUp,
         note,
     )
 }
 
-/// Before the restore Job exists: check, hold, wait for the pods to go.
+/// Before the restore Job exists: check, suspend, wait for the pods to go.
 fn prepare(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Timestamp) -> Decision {
     let restore = &observed.restore;
     if now > plan.deadline.0 {
@@ -149,7 +152,7 @@ fn prepare(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Ti
     }
     if touched(restore) {
         // The Job was created before, or is about to be: it writes the volumes anew from the start.
-        return resume(observed, plan, workload, now);
+        return start_write(observed, plan, workload, now);
     }
     let uses = jobs::repository_name(plan);
     if restore.spec.target_volumes.iter().any(|volume| volume.name == uses) {
@@ -160,15 +163,15 @@ fn prepare(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Ti
         return decision;
     }
     match &observed.holder {
-        Holder::Ours => {}
-        Holder::AtWork(other) => {
+        LockHolder::Ours => {}
+        LockHolder::AtWork(other) => {
             let text = format!("{} is held by RestoreJob {other}", workload.title());
             return status::waiting(restore, Reason::WorkloadHeld, &text, now);
         }
-        Holder::Nobody | Holder::Over => {
+        LockHolder::Nobody | LockHolder::Over => {
             return match writers::intruder(observed) {
                 Some(intruder) => in_use(observed, workload, intruder, None, now),
-                None => hold(restore, plan, workload, now),
+                None => suspend(restore, plan, workload, now),
             };
         }
     }
@@ -180,7 +183,7 @@ fn prepare(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Ti
             observed,
             workload,
             intruder,
-            workload.held().map(|held| held.since.0),
+            workload.suspend_lock().map(|lock| lock.since.0),
             now,
         );
     }
@@ -199,7 +202,7 @@ fn in_use(
     now: Timestamp,
 ) -> Decision {
     let (reason, text) = intruder.problem();
-    let late = stopped.is_some_and(|since| now.duration_since(since) >= observed.settings.patience);
+    let late = stopped.is_some_and(|since| now.duration_since(since) >= observed.settings.not_ready_timeout);
     if intruder.ends && !late {
         return status::waiting(&observed.restore, reason, &text, now);
     }
@@ -215,10 +218,10 @@ fn stopped(observed: &Observed, workload: &Workload, now: Timestamp) -> Option<D
     })
 }
 
-/// Creates the restore Job, as long as the workload is held by this restore and stopped.
-fn resume(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Timestamp) -> Decision {
+/// Creates the restore Job, as long as the workload is suspended by this restore and stopped.
+fn start_write(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Timestamp) -> Decision {
     let restore = &observed.restore;
-    if observed.holder != Holder::Ours {
+    if observed.holder != LockHolder::Ours {
         return dirty(restore, plan, "its hold on the workload was taken away", now);
     }
     if observed.write_pods.iter().any(|pod| !is_over(pod)) {
@@ -245,16 +248,16 @@ fn resume(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Tim
     Decision::write(Write::CreateJob(Box::new(job)))
 }
 
-fn hold(restore: &RestoreJob, plan: &RestorePlan, workload: &Workload, now: Timestamp) -> Decision {
-    let earlier = workload.held();
-    // The mark of an earlier hold, or what a person has set since the plan, is the truth about the count; without
+fn suspend(restore: &RestoreJob, plan: &RestorePlan, workload: &Workload, now: Timestamp) -> Decision {
+    let earlier = workload.suspend_lock();
+    // The lock of an earlier restore, or what a person has set since the plan, is the truth about the count; without
     // a mark 0 says no more than that somebody took the mark away.
     let replicas = match (&earlier, workload.replicas) {
-        (Some(held), _) => held.replicas,
+        (Some(lock), _) => lock.replicas,
         (None, 0) => plan.replicas,
         (None, replicas) => replicas,
     };
-    let held = Held {
+    let lock = SuspendLock {
         uid: restore.uid().unwrap_or_default(),
         name: restore.name_any(),
         replicas,
@@ -266,7 +269,7 @@ fn hold(restore: &RestoreJob, plan: &RestorePlan, workload: &Workload, now: Time
         workload.title(),
         plan.backup_name
     );
-    Decision::write(Write::Workload(Box::new(workload.clone()), Workload::hold(&held))).with(
+    Decision::write(Write::Workload(Box::new(workload.clone()), Workload::suspend(&lock))).with(
         false,
         Reason::ScalingDown,
         note,

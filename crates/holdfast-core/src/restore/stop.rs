@@ -1,4 +1,4 @@
-//! A RestoreJob that is deleted, and holds whose RestoreJob is gone.
+//! A RestoreJob that is deleted, and suspended workloads whose RestoreJob is gone.
 
 use holdfast_api::{condition::Reason, names::FINALIZER};
 use jiff::Timestamp;
@@ -7,14 +7,14 @@ use kube::ResourceExt as _;
 use serde_json::json;
 
 use super::{
-    Decision, Holder, Observed, Workload, Write,
-    run::{is_ours, release, taken_over, touched},
+    Decision, LockHolder, Observed, Workload, Write,
+    run::{is_ours, resume, taken_over, touched},
     status,
 };
 use crate::pod::{JobState, is_over, job_state};
 
 /// Decides about a RestoreJob that is being deleted: its Jobs end, the workload comes back if its volume is
-/// untouched or wholly restored, and else stays held, which an Event says.
+/// untouched or wholly restored, and else stays suspended, which an Event says.
 pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
     let restore = &observed.restore;
     if !restore.finalizers().iter().any(|name| name == FINALIZER) {
@@ -39,9 +39,13 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
         return status::waiting(restore, Reason::Deleted, "waiting for its pods to end", now);
     }
     let whole = write.is_some_and(|job| job_state(job) == JobState::Complete);
-    match observed.workloads.first().filter(|_| observed.holder == Holder::Ours) {
+    match observed
+        .workloads
+        .first()
+        .filter(|_| observed.holder == LockHolder::Ours)
+    {
         Some(workload) if whole || !(touched(restore) || taken_over(workload)) => {
-            release(observed, workload, "its RestoreJob is being deleted")
+            resume(observed, workload, "its RestoreJob is being deleted")
         }
         Some(workload) => let_go(observed).with(true, Reason::TargetDirty, stays(workload, &restore.name_any())),
         None => let_go(observed),
@@ -60,15 +64,15 @@ fn let_go(observed: &Observed) -> Decision {
 
 fn stays(workload: &Workload, restore: &str) -> String {
     let replicas = workload
-        .held()
-        .map_or_else(|| "an unknown number of".to_owned(), |held| held.replicas.to_string());
+        .suspend_lock()
+        .map_or_else(|| "an unknown number of".to_owned(), |lock| lock.replicas.to_string());
     format!(
         "{} stays at 0 replicas: its volume may be half written by RestoreJob {restore}; it had {replicas} replicas. Create another RestoreJob to go on, or, if the volume is known to be good, remove the annotation holdfast.io/held and scale it up",
         workload.title()
     )
 }
 
-/// What to tell about a held workload whose RestoreJob is gone. It is never started: nobody knows its volume.
+/// What to tell about a suspended workload whose RestoreJob is gone. It is never started: nobody knows its volume.
 pub fn orphan(workload: &Workload) -> Option<String> {
-    workload.held().map(|held| stays(workload, &held.name))
+    workload.suspend_lock().map(|lock| stays(workload, &lock.name))
 }

@@ -6,10 +6,11 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt as _;
 
 use super::{
-    Decision, Observed, Workload, Write, jobs,
+    Decision, Observed, Workload, Write,
+    after_write::newest_failure,
+    jobs,
     run::{is_ours, taken, untouched},
     status,
-    written::newest_failure,
 };
 use crate::pod::{JobState, Trouble, is_over, job_state, trouble};
 
@@ -57,7 +58,7 @@ fn running(observed: &Observed, job: &Job, now: Timestamp) -> Decision {
         return status::waiting(restore, Reason::Verifying, "reading every byte of the backup", now);
     };
     let since = job.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-    if now.duration_since(since) < observed.settings.patience {
+    if now.duration_since(since) < observed.settings.not_ready_timeout {
         return status::waiting(restore, reason, &message, now);
     }
     // Said before the Job goes, or it would be made anew.

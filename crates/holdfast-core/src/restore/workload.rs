@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use holdfast_api::{
-    held::Held,
     names::{ANNOTATION_HELD, LABEL_HELD},
+    suspend_lock::SuspendLock,
 };
 use k8s_openapi::{
     api::{
@@ -119,12 +119,12 @@ impl Workload {
         format!("{} {}", self.kind.as_str(), self.name())
     }
 
-    /// What its annotation says about a hold; a mark that cannot be read is none, and [`Workload::is_marked`] tells.
-    pub fn held(&self) -> Option<Held> {
+    /// Its suspend lock, from the annotation; one that cannot be read is none, and [`Workload::is_marked`] tells.
+    pub fn suspend_lock(&self) -> Option<SuspendLock> {
         serde_json::from_str(self.annotations().get(ANNOTATION_HELD)?).ok()
     }
 
-    /// Whether it carries the mark of a hold, readable or not.
+    /// Whether it carries a suspend lock, readable or not.
     pub fn is_marked(&self) -> bool {
         self.annotations().contains_key(ANNOTATION_HELD)
     }
@@ -142,8 +142,8 @@ impl Workload {
     }
 
     /// The patch that stops it: the undo is written in the same breath.
-    pub(super) fn hold(held: &Held) -> Value {
-        let mark = serde_json::to_string(held).unwrap_or_default();
+    pub(super) fn suspend(lock: &SuspendLock) -> Value {
+        let mark = serde_json::to_string(lock).unwrap_or_default();
         json!({
             "metadata": {"annotations": {ANNOTATION_HELD: mark}, "labels": {LABEL_HELD: "true"}},
             "spec": {"replicas": 0},
@@ -151,7 +151,7 @@ impl Workload {
     }
 
     /// The patch that brings it back.
-    pub(super) fn release(replicas: i32) -> Value {
+    pub(super) fn resume(replicas: i32) -> Value {
         json!({
             "metadata": {"annotations": {ANNOTATION_HELD: null}, "labels": {LABEL_HELD: null}},
             "spec": {"replicas": replicas},

@@ -109,7 +109,7 @@ impl Disks {
         let repository = self.repositories.entry(process.volume.clone()).or_default();
         // Before the claim, after it, and before the seal.
         if repository.tombs.contains(uid) {
-            return Some(failed(Reason::Tombed));
+            return Some(failed(Reason::AlreadyDeleted));
         }
         match process.step {
             1 => {

@@ -138,7 +138,7 @@ impl Executor {
                 agent_image: "agent:1".to_owned(),
                 pull_policy: None,
                 deadline: SignedDuration::from_hours(6),
-                patience: SignedDuration::from_mins(10),
+                not_ready_timeout: SignedDuration::from_mins(10),
             }),
             backup: Arc::clone(&pass.backup),
             backup_read: pass.read_at,

@@ -4,9 +4,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use holdfast_api::{Backup, BackupPolicy, names::ANNOTATION_REPOSITORY};
 use holdfast_core::gc::{
-    self, Batch, Group, Index, Limits, Observed, Place, SlimBackup, Write, is_ours, place, pull_secrets, purge_job,
+    self, BackupSummary, Batch, Group, Index, Limits, Observed, Place, Write, is_ours, place, pull_secrets, purge_job,
+    purge_plan::{self, History, Over, Purge, Step, Volume},
     retire,
-    volume::{self, History, Over, Purge, Step, Volume},
 };
 use jiff::SignedDuration;
 use k8s_openapi::api::{
@@ -41,7 +41,7 @@ impl Gc {
 
     fn index(&self, net: &Net) -> Index {
         let mut index = Index::default();
-        for backup in net.api.list_at::<SlimBackup>(self.revision) {
+        for backup in net.api.list_at::<BackupSummary>(self.revision) {
             index.apply(&Arc::new(backup));
         }
         index
@@ -51,7 +51,7 @@ impl Gc {
     pub(crate) fn retire(&self, net: &mut Net) -> Result<(), Failure> {
         let index = self.index(net);
         let at = ("ns".to_owned(), crate::POLICY.to_owned());
-        let needed = |backup: &SlimBackup| {
+        let needed = |backup: &BackupSummary| {
             let at = ("ns".to_owned(), backup.name_any());
             !index.dependents(&at).is_empty()
         };
@@ -64,14 +64,14 @@ impl Gc {
             backups: index.group(&at),
             limits,
         };
-        for doomed in retire(&group, &needed, net.api.now) {
-            if let Some(witness) = &doomed.witness {
-                let found = net.api.get::<SlimBackup>(&witness.name_any());
-                if !found.is_some_and(|found| found.is_good() && found.uid() == witness.uid()) {
+        for candidate in retire(&group, &needed, net.api.now) {
+            if let Some(newer_good) = &candidate.newer_good {
+                let found = net.api.get::<BackupSummary>(&newer_good.name_any());
+                if !found.is_some_and(|found| found.is_good() && found.uid() == newer_good.uid()) {
                     return Ok(());
                 }
             }
-            let of = Guard::of(&*doomed.backup);
+            let of = Guard::of(&*candidate.backup);
             match net.send("gc", &Request::Delete { of }) {
                 Ok(_) | Err(Failure::Refused(_)) => {}
                 Err(failure) => return Err(failure),
@@ -82,10 +82,11 @@ impl Gc {
 
     /// Looks at one deleted Backup.
     pub(crate) fn look(&self, net: &mut Net, name: &str) -> Result<(), Failure> {
-        let concerns = |backup: &SlimBackup| gc::concerns(backup.status.phase, backup.is_going(), backup.finalizers());
+        let concerns =
+            |backup: &BackupSummary| gc::concerns(backup.status.phase, backup.is_going(), backup.finalizers());
         if !net
             .api
-            .get_at::<SlimBackup>(self.revision, name)
+            .get_at::<BackupSummary>(self.revision, name)
             .is_some_and(|backup| concerns(&backup))
         {
             return Ok(());
@@ -123,7 +124,7 @@ impl Gc {
     pub(crate) fn purge(&mut self, net: &mut Net, claim: &str) -> Result<(), Failure> {
         let mut volume = self.volume(net, claim);
         for _ in 0..50 {
-            let step = volume::decide(&volume, &self.history, net.api.now);
+            let step = purge_plan::decide(&volume, &self.history, net.api.now);
             match step {
                 Step::Rest(_) => return Ok(()),
                 Step::Create(batch) => {
@@ -254,7 +255,7 @@ fn pods_of(net: &Net, job: &Job) -> Vec<Arc<Pod>> {
 fn say(
     net: &mut Net,
     volume: &mut Volume,
-    backup: &Arc<SlimBackup>,
+    backup: &Arc<BackupSummary>,
     status: impl FnOnce(&Backup) -> Option<holdfast_api::BackupStatus>,
 ) -> Result<(), Failure> {
     let found = net.api.get::<Backup>(&backup.name_any());
@@ -266,7 +267,7 @@ fn say(
         whole.status = Some(status);
         net.send("gc", &Request::Status(json(&whole)))?;
     }
-    let fresh = net.api.get::<SlimBackup>(&backup.name_any()).map(Arc::new);
+    let fresh = net.api.get::<BackupSummary>(&backup.name_any()).map(Arc::new);
     for one in volume.waiting.iter_mut().filter(|one| one.uid() == backup.uid()) {
         if let Some(fresh) = &fresh {
             *one = Arc::clone(fresh);

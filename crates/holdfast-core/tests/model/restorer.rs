@@ -4,7 +4,7 @@ use holdfast_api::{
     Backup, BackupTool, RestoreJob, RestoreJobPhase,
     names::{LABEL_RESTORE_UID, LABEL_ROLE, ROLE_RESTORE, ROLE_VERIFY},
 };
-use holdfast_core::restore::{self, Holder, Observed, Settings, Workload, Write};
+use holdfast_core::restore::{self, LockHolder, Observed, Settings, Workload, Write};
 use jiff::SignedDuration;
 use k8s_openapi::api::{apps::v1::StatefulSet, batch::v1::Job, core::v1::Pod};
 use kube::ResourceExt as _;
@@ -86,7 +86,7 @@ fn observe(net: &Net, found: RestoreJob) -> Observed {
             agent_image: "agent:1".to_owned(),
             pull_policy: None,
             deadline: SignedDuration::from_hours(6),
-            patience: SignedDuration::from_mins(10),
+            not_ready_timeout: SignedDuration::from_mins(10),
         },
         backup,
         tool,
@@ -109,19 +109,19 @@ fn observe(net: &Net, found: RestoreJob) -> Observed {
     }
 }
 
-fn holder(net: &Net, found: &RestoreJob, workload: &Workload) -> Holder {
-    let Some(held) = workload.held() else {
-        return Holder::Nobody;
+fn holder(net: &Net, found: &RestoreJob, workload: &Workload) -> LockHolder {
+    let Some(lock) = workload.suspend_lock() else {
+        return LockHolder::Nobody;
     };
-    if Some(&held.uid) == found.metadata.uid.as_ref() {
-        return Holder::Ours;
+    if Some(&lock.uid) == found.metadata.uid.as_ref() {
+        return LockHolder::Ours;
     }
     let other = net
         .api
-        .get::<RestoreJob>(&held.name)
-        .filter(|other| other.uid().as_ref() == Some(&held.uid));
+        .get::<RestoreJob>(&lock.name)
+        .filter(|other| other.uid().as_ref() == Some(&lock.uid));
     match other {
-        Some(other) if !restore::is_over(&other) => Holder::AtWork(held.name),
-        Some(_) | None => Holder::Over,
+        Some(other) if !restore::is_over(&other) => LockHolder::AtWork(lock.name),
+        Some(_) | None => LockHolder::Over,
     }
 }

@@ -2,8 +2,8 @@
 
 use holdfast_api::{
     Backup, BackupPhase, BackupRepo, BackupRepoPhase, RestoreJob, RestoreJobPhase,
-    held::Held,
     names::{ANNOTATION_HELD, LABEL_REPO_UID},
+    suspend_lock::SuspendLock,
 };
 use holdfast_core::pod::{JobState, job_state};
 use k8s_openapi::api::batch::v1::Job;
@@ -192,7 +192,7 @@ impl World {
         let set = self.net.api.raw("StatefulSet", "db").unwrap();
         let replicas = set["spec"]["replicas"].as_i64().unwrap();
         let mark = set["metadata"]["annotations"][ANNOTATION_HELD].as_str();
-        let held: Option<Held> = mark.map(|mark| serde_json::from_str(mark).unwrap());
+        let held: Option<SuspendLock> = mark.map(|mark| serde_json::from_str(mark).unwrap());
         match held {
             None if replicas != 3 => self.fail(&format!("the workload has {replicas} replicas and nobody holds it")),
             None if self.cluster.disks.dirty => self.fail("the workload is back on a half written volume"),

@@ -49,7 +49,7 @@ impl Scheduler {
             repo: Seen::default(),
             claim: Seen::default(),
             pods: None,
-            patience: SignedDuration::from_mins(10),
+            not_ready_timeout: SignedDuration::from_mins(10),
             traceparent: String::new(),
         };
         for _ in 0..8 {

@@ -85,7 +85,7 @@ async fn the_limit_counts_completed_scheduled_ones_and_follows_the_policy() {
     world.limit(2).await;
     let b6 = world.backup("b6", "Completed", 0, json!({})).await;
     world.left(&["b5", "b6", "f1", "f2", "manual"]).await;
-    world.tells(&b4, "Surplus").await;
+    world.tells(&b4, "HistoryLimitExceeded").await;
     assert!(world.events(&b6).await.is_empty());
 }
 

@@ -13,7 +13,7 @@ use holdfast_testkit::{ApiServer, permissions};
 use tokio::sync::OnceCell;
 
 /// Seconds that the services under test wait for what is not ready: more than a step takes, less than a test may.
-pub(crate) const PATIENCE: u32 = 6;
+pub(crate) const NOT_READY_TIMEOUT: u32 = 6;
 
 /// A running restore service, on a thread and a runtime of its own: tests come and go.
 pub(crate) struct Restore {
@@ -24,7 +24,7 @@ pub(crate) struct Restore {
 impl Restore {
     /// Starts a replica of this name with the rights of the service.
     pub(crate) async fn start(server: &ApiServer, name: &str) -> Self {
-        let patience = format!("--patience-seconds={PATIENCE}");
+        let timeout = format!("--not-ready-timeout-seconds={NOT_READY_TIMEOUT}");
         let arguments = [
             "holdfast-restore",
             "--agent-image=agent:test",
@@ -32,7 +32,7 @@ impl Restore {
             "--namespace=default",
             "--log=warn",
             "--log-format=text",
-            &patience,
+            &timeout,
             "--pod-name",
             name,
         ];

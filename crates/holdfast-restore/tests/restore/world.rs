@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 use holdfast_api::{
     Backup, BackupTool, RestoreJob, RestoreJobPhase,
     condition::{self, Reason},
-    held::Held,
     names::{ANNOTATION_HELD, LABEL_RESTORE_UID, LABEL_ROLE, ROLE_RESTORE, ROLE_VERIFY},
+    suspend_lock::SuspendLock,
 };
 use holdfast_core::restore::{self, Kind};
 use holdfast_runtime::clock;
@@ -43,7 +43,7 @@ pub(crate) struct World {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Scaled {
     pub(crate) replicas: i32,
-    pub(crate) held: Option<Held>,
+    pub(crate) held: Option<SuspendLock>,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) version: String,
 }

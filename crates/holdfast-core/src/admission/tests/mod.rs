@@ -36,7 +36,7 @@ fn observed() -> Observed {
         repo: Seen::default(),
         claim: Seen::default(),
         pods: Some(vec![pod]),
-        patience: SignedDuration::from_secs(600),
+        not_ready_timeout: SignedDuration::from_secs(600),
         traceparent: "00-a-b-01".to_owned(),
     }
 }

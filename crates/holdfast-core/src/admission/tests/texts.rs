@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Asserts that a Backup ends with this reason and text, within patience.
+/// Asserts that a Backup ends with this reason and text, within the not-ready timeout.
 fn fails(change: impl FnOnce(&mut Observed), reason: Reason, text: &str) {
     let mut seen = observed();
     change(&mut seen);

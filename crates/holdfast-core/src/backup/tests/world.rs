@@ -129,7 +129,7 @@ pub(super) fn ready() -> Observed {
             agent_image: "agent:1".to_owned(),
             pull_policy: Some("IfNotPresent".to_owned()),
             deadline: SignedDuration::from_hours(6),
-            patience: SignedDuration::from_mins(10),
+            not_ready_timeout: SignedDuration::from_mins(10),
         }),
         backup: Arc::new(backup()),
         backup_read: None,

@@ -244,10 +244,10 @@ fn whole_and_slim_backups_agree_about_the_place() {
         for claim in ["repo", ""] {
             let change = json!({"status": {"persistentVolumeClaimName": claim, "manifests": {"backupTool": {"filePath": path}}}});
             let whole = backup("Completed", &change);
-            let slim: SlimBackup = serde_json::from_value(serde_json::to_value(&whole).unwrap()).unwrap();
+            let summary: BackupSummary = serde_json::from_value(serde_json::to_value(&whole).unwrap()).unwrap();
             assert_eq!(
                 place("b1", whole.status.as_ref().unwrap()),
-                slim.place(),
+                summary.place(),
                 "{path} {claim}"
             );
         }

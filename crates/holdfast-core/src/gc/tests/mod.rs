@@ -45,14 +45,14 @@ fn merge(into: &mut Value, change: &Value) {
     }
 }
 
-fn slim(name: &str, phase: &str, ended: i64, change: &Value) -> Arc<SlimBackup> {
+fn summary(name: &str, phase: &str, ended: i64, change: &Value) -> Arc<BackupSummary> {
     let mut whole = json(name, phase, ended);
     merge(&mut whole, change);
     Arc::new(serde_json::from_value(whole).unwrap())
 }
 
-fn expiring(name: &str, phase: &str, ended: i64, expires: i64) -> Arc<SlimBackup> {
-    slim(
+fn expiring(name: &str, phase: &str, ended: i64, expires: i64) -> Arc<BackupSummary> {
+    summary(
         name,
         phase,
         ended,
@@ -61,8 +61,8 @@ fn expiring(name: &str, phase: &str, ended: i64, expires: i64) -> Arc<SlimBackup
 }
 
 /// A deleted Backup whose files wait to be removed from claim `repo`.
-fn waiting(name: &str) -> Arc<SlimBackup> {
-    slim(
+fn waiting(name: &str) -> Arc<BackupSummary> {
+    summary(
         name,
         "Deleting",
         0,
@@ -71,7 +71,7 @@ fn waiting(name: &str) -> Arc<SlimBackup> {
     )
 }
 
-fn index(backups: &[Arc<SlimBackup>]) -> Index {
+fn index(backups: &[Arc<BackupSummary>]) -> Index {
     let mut index = Index::default();
     for backup in backups {
         index.apply(backup);

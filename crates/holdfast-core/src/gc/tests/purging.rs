@@ -13,7 +13,7 @@ use kube::ResourceExt as _;
 use proptest::prelude::*;
 
 use super::{
-    volume::{History, Over, Purge, Step, Volume, decide},
+    purge_plan::{History, Over, Purge, Step, Volume, decide},
     *,
 };
 
@@ -113,7 +113,7 @@ fn a_purge_job_is_named_by_its_content_and_tells_it() {
 #[test]
 fn a_purge_pulls_with_the_secrets_of_all_its_backups() {
     let with = |name: &str, secrets: &[&str]| {
-        let mut backup = SlimBackup::default();
+        let mut backup = BackupSummary::default();
         backup.metadata.uid = Some(format!("uid-{name}"));
         let reference = |name: &&str| LocalObjectReference {
             name: (*name).to_owned(),

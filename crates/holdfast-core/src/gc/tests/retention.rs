@@ -19,7 +19,7 @@ fn limits(limit: &Value) -> Option<Limits> {
     Some(Limits::of(&policy))
 }
 
-fn group(backups: &[Arc<SlimBackup>], limit: Option<&Value>) -> Group {
+fn group(backups: &[Arc<BackupSummary>], limit: Option<&Value>) -> Group {
     Group {
         backups: backups.to_vec(),
         limits: limit.and_then(limits),
@@ -27,7 +27,7 @@ fn group(backups: &[Arc<SlimBackup>], limit: Option<&Value>) -> Group {
 }
 
 /// What retires, with the needs that an index of the same Backups knows.
-fn retired(group: &Group, now: i64) -> Vec<Doomed> {
+fn retired(group: &Group, now: i64) -> Vec<Candidate> {
     let index = index(&group.backups);
     retire(
         group,
@@ -36,10 +36,10 @@ fn retired(group: &Group, now: i64) -> Vec<Doomed> {
     )
 }
 
-fn names(doomed: &[Doomed]) -> Vec<(String, Reason)> {
-    doomed
+fn names(candidates: &[Candidate]) -> Vec<(String, Reason)> {
+    candidates
         .iter()
-        .map(|doomed| (doomed.backup.name_any(), doomed.reason))
+        .map(|candidate| (candidate.backup.name_any(), candidate.reason))
         .collect()
 }
 
@@ -52,7 +52,7 @@ fn pairs(wanted: &[(&str, Reason)]) -> Vec<(String, Reason)> {
 
 #[test]
 fn what_gc_does_not_read_is_not_kept() {
-    let backup = slim(
+    let backup = summary(
         "a",
         "Completed",
         0,
@@ -74,18 +74,21 @@ fn expired_backups_go_but_the_newest_good_one() {
             expiring("failed", "Failed", 5, 10),
             expiring("newest", "Completed", 3, 10),
             expiring("running", "InProgress", 4, 10),
-            slim("for-ever", "Failed", 0, &json!({})),
+            summary("for-ever", "Failed", 0, &json!({})),
         ],
         None,
     );
-    let doomed = retired(&group, 10);
+    let candidates = retired(&group, 10);
     assert_eq!(
-        names(&doomed),
+        names(&candidates),
         pairs(&[("old", Reason::Expired), ("failed", Reason::Expired)])
     );
-    let witness = doomed[0].witness.as_ref().map(|witness| witness.name_any());
-    assert_eq!(witness.as_deref(), Some("newest"));
-    assert_eq!(doomed[1].witness, None);
+    let newer_good = candidates[0]
+        .newer_good
+        .as_ref()
+        .map(|newer_good| newer_good.name_any());
+    assert_eq!(newer_good.as_deref(), Some("newest"));
+    assert_eq!(candidates[1].newer_good, None);
     assert!(retired(&group, 9).is_empty());
     assert_eq!(next_expiration(&group, at(9)), Some(at(10)));
     assert_eq!(next_expiration(&group, at(10)), None);
@@ -94,7 +97,7 @@ fn expired_backups_go_but_the_newest_good_one() {
 #[test]
 fn each_source_keeps_its_own_newest_good_one() {
     let of = |name: &str, ended: i64, labels: Value| {
-        slim(
+        summary(
             name,
             "Completed",
             ended,
@@ -121,27 +124,30 @@ fn only_completed_scheduled_backups_of_this_policy_count_towards_the_limit() {
     let planned = json!({"status": {"plan": {"policyUid": "former"}}});
     let mine = json!({"metadata": {"annotations": {ANNOTATION_POLICY_UID: "pu"}}});
     let backups = [
-        slim("b1", "Completed", 1, &json!({})),
-        slim("b2", "Completed", 2, &mine),
-        slim("f3", "Failed", 3, &json!({})),
-        slim("f4", "Failed", 4, &json!({})),
-        slim("manual", "Completed", 0, &manual),
-        slim("former", "Completed", 0, &former),
-        slim("planned", "Completed", 0, &planned),
-        slim("b5", "Completed", 5, &json!({})),
+        summary("b1", "Completed", 1, &json!({})),
+        summary("b2", "Completed", 2, &mine),
+        summary("f3", "Failed", 3, &json!({})),
+        summary("f4", "Failed", 4, &json!({})),
+        summary("manual", "Completed", 0, &manual),
+        summary("former", "Completed", 0, &former),
+        summary("planned", "Completed", 0, &planned),
+        summary("b5", "Completed", 5, &json!({})),
     ];
     let with = |limit: &Value| names(&retired(&group(&backups, Some(limit)), 10));
-    assert_eq!(with(&json!(2)), pairs(&[("b1", Reason::Surplus)]));
+    assert_eq!(with(&json!(2)), pairs(&[("b1", Reason::HistoryLimitExceeded)]));
     assert_eq!(
         with(&json!(1)),
-        pairs(&[("b1", Reason::Surplus), ("b2", Reason::Surplus)])
+        pairs(&[
+            ("b1", Reason::HistoryLimitExceeded),
+            ("b2", Reason::HistoryLimitExceeded)
+        ])
     );
     for unlimited in [json!(0), json!(3), json!(-1), Value::Null] {
         assert!(with(&unlimited).is_empty(), "{unlimited}");
     }
     assert!(retired(&group(&backups, None), 10).is_empty());
     let many: Vec<_> = (0..9)
-        .map(|i| slim(&format!("m{i}"), "Completed", i, &json!({})))
+        .map(|i| summary(&format!("m{i}"), "Completed", i, &json!({})))
         .collect();
     assert_eq!(
         retired(&group(&many, Some(&Value::Null)), 10).len(),
@@ -153,9 +159,9 @@ fn only_completed_scheduled_backups_of_this_policy_count_towards_the_limit() {
 #[test]
 fn what_expires_pushes_nothing_out_whose_time_is_not_over() {
     let backups = [
-        slim("older", "Completed", 0, &json!({})),
+        summary("older", "Completed", 0, &json!({})),
         expiring("expired", "Completed", 14, 0),
-        slim("newest", "Completed", 15, &json!({})),
+        summary("newest", "Completed", 15, &json!({})),
     ];
     let group = group(&backups, Some(&json!(2)));
     assert_eq!(names(&retired(&group, 20)), pairs(&[("expired", Reason::Expired)]));
@@ -165,17 +171,20 @@ fn what_expires_pushes_nothing_out_whose_time_is_not_over() {
 fn protected_backups_stay() {
     let protected = |name: &str, word: &str| {
         let change = json!({"metadata": {"labels": {LABEL_BACKUP_PROTECTION: word}}, "status": {"expiration": at(50).to_string()}});
-        slim(name, "Completed", 1, &change)
+        summary(name, "Completed", 1, &change)
     };
     let backups = [
         protected("one", "Retain"),
         protected("two", "RETAIN"),
         protected("until", "retainuntilexpired"),
         protected("free", "Delete"),
-        slim("newest", "Completed", 4, &json!({})),
+        summary("newest", "Completed", 4, &json!({})),
     ];
     let group = group(&backups, Some(&json!(1)));
-    assert_eq!(names(&retired(&group, 10)), pairs(&[("free", Reason::Surplus)]));
+    assert_eq!(
+        names(&retired(&group, 10)),
+        pairs(&[("free", Reason::HistoryLimitExceeded)])
+    );
     assert_eq!(
         names(&retired(&group, 50)),
         pairs(&[("until", Reason::Expired), ("free", Reason::Expired)])
@@ -187,7 +196,7 @@ fn what_a_kept_increment_builds_on_stays_also_across_policies_and_deleted_ones()
     let child = |name: &str, phase: &str, parent: &str, change: &Value| {
         let mut whole = json!({"spec": {"parentBackupName": parent, "backupPolicyName": "other"}});
         merge(&mut whole, change);
-        slim(name, phase, 5, &whole)
+        summary(name, phase, 5, &whole)
     };
     let deleted = json!({"metadata": {"deletionTimestamp": at(6).to_string()}});
     let known = |leaf: &str| {
@@ -201,8 +210,8 @@ fn what_a_kept_increment_builds_on_stays_also_across_policies_and_deleted_ones()
     assert_eq!(known("InProgress").dependents(&key("base")), ["leaf"]);
     assert!(known("Failed").dependents(&key("base")).is_empty());
     let base = expiring("base", "Completed", 1, 5);
-    let group = group(&[base, slim("newest", "Completed", 9, &json!({}))], None);
-    let needed = |index: &Index, backup: &SlimBackup| !index.dependents(&key(&backup.name_any())).is_empty();
+    let group = group(&[base, summary("newest", "Completed", 9, &json!({}))], None);
+    let needed = |index: &Index, backup: &BackupSummary| !index.dependents(&key(&backup.name_any())).is_empty();
     let (kept, free) = (known("Completed"), known("Failed"));
     assert!(retire(&group, &|backup| needed(&kept, backup), at(10)).is_empty());
     assert_eq!(retire(&group, &|backup| needed(&free, backup), at(10)).len(), 1);
@@ -213,7 +222,7 @@ fn what_a_kept_increment_builds_on_stays_also_across_policies_and_deleted_ones()
 
 #[test]
 fn backups_that_build_on_each_other_in_a_circle_do_no_harm() {
-    let on = |name: &str, parent: &str| slim(name, "Completed", 1, &json!({"spec": {"parentBackupName": parent}}));
+    let on = |name: &str, parent: &str| summary(name, "Completed", 1, &json!({"spec": {"parentBackupName": parent}}));
     let index = index(&[on("a", "b"), on("b", "a"), on("self", "self")]);
     assert_eq!(index.dependents(&key("a")), ["b"]);
     assert!(index.dependents(&key("self")).is_empty());
@@ -224,13 +233,18 @@ fn backups_that_build_on_each_other_in_a_circle_do_no_harm() {
 fn an_index_forgets_what_changed_or_left() {
     let mut index = index(&[
         waiting("a"),
-        slim("b", "Completed", 1, &json!({"spec": {"parentBackupName": "a"}})),
+        summary("b", "Completed", 1, &json!({"spec": {"parentBackupName": "a"}})),
     ]);
     assert_eq!(
         (index.waiting(&key("repo")).len(), index.volumes(), index.len()),
         (1, vec![key("repo")], 2)
     );
-    index.apply(&slim("b", "Completed", 1, &json!({"spec": {"backupPolicyName": "q"}})));
+    index.apply(&summary(
+        "b",
+        "Completed",
+        1,
+        &json!({"spec": {"backupPolicyName": "q"}}),
+    ));
     assert_eq!((index.group(&key("p")).len(), index.group(&key("q")).len()), (1, 1));
     assert!(index.dependents(&key("a")).is_empty());
     index.remove(&waiting("a"));
@@ -274,7 +288,7 @@ fn any_backup() -> impl Strategy<Value = Any> {
         )
 }
 
-fn made(any: &[Any]) -> Vec<Arc<SlimBackup>> {
+fn made(any: &[Any]) -> Vec<Arc<BackupSummary>> {
     let phases = ["Completed", "Completed", "Completed", "Failed", "InProgress"];
     let one = |(i, any): (usize, &Any)| {
         let parent = any
@@ -290,12 +304,12 @@ fn made(any: &[Any]) -> Vec<Arc<SlimBackup>> {
             "spec": {"parentBackupName": parent},
             "status": {"expiration": any.expires.map(|expires| at(expires).to_string())},
         });
-        slim(&format!("b{i}"), phases[any.phase], any.ended, &change)
+        summary(&format!("b{i}"), phases[any.phase], any.ended, &change)
     };
     any.iter().enumerate().map(one).collect()
 }
 
-fn good_of(backups: &[Arc<SlimBackup>], source: Option<&str>) -> Option<String> {
+fn good_of(backups: &[Arc<BackupSummary>], source: Option<&str>) -> Option<String> {
     let good = backups
         .iter()
         .filter(|backup| backup.is_good() && backup.source() == source);
@@ -319,23 +333,23 @@ proptest! {
         for partly in [false, true] {
             let (mut left, mut random) = (all.clone(), order);
             loop {
-                let doomed = retired(&group(&left, Some(&limit)), now);
-                if doomed.is_empty() {
+                let candidates = retired(&group(&left, Some(&limit)), now);
+                if candidates.is_empty() {
                     break;
                 }
-                for one in &doomed {
+                for one in &candidates {
                     let backup = &one.backup;
                     prop_assert!(matches!(backup.status.phase, Some(BackupPhase::Completed | BackupPhase::Failed)));
                     prop_assert_ne!(backup.labels()[LABEL_BACKUP_PROTECTION].as_str(), "retain");
                     prop_assert_ne!(good_of(&left, backup.source()), Some(backup.name_any()));
-                    prop_assert_eq!(one.witness.is_some(), backup.is_good());
+                    prop_assert_eq!(one.newer_good.is_some(), backup.is_good());
                     let kept_child = left.iter().any(|other| other.is_kept() && other.parent() == Some(&backup.name_any()));
                     prop_assert!(!kept_child, "{} is needed", backup.name_any());
                 }
                 // A crash may leave any part of it undone, but something is done.
-                let pick = usize::try_from(random % doomed.len() as u64).unwrap();
+                let pick = usize::try_from(random % candidates.len() as u64).unwrap();
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                let gone: BTreeSet<String> = doomed.iter().enumerate()
+                let gone: BTreeSet<String> = candidates.iter().enumerate()
                     .filter(|(i, _)| !partly || *i == pick)
                     .map(|(_, one)| one.backup.name_any()).collect();
                 left.retain(|backup| !gone.contains(&backup.name_any()));
@@ -351,13 +365,13 @@ proptest! {
 }
 
 /// Of those that the limit counts, more are left only where a rule keeps each of those above it.
-fn within_limit(left: &[Arc<SlimBackup>], limit: &Value, now: i64) -> Result<(), TestCaseError> {
+fn within_limit(left: &[Arc<BackupSummary>], limit: &Value, now: i64) -> Result<(), TestCaseError> {
     let limit = usize::try_from(limit.as_u64().unwrap()).unwrap();
-    let is_kept = |backup: &SlimBackup| {
+    let is_kept = |backup: &BackupSummary| {
         let protected = backup.labels()[LABEL_BACKUP_PROTECTION] == "retain";
         protected || good_of(left, backup.source()) == Some(backup.name_any())
     };
-    let counted = |backup: &&Arc<SlimBackup>| {
+    let counted = |backup: &&Arc<BackupSummary>| {
         let expired = backup.status.expiration.is_some_and(|time| time <= at(now));
         backup.is_good() && backup.labels()[LABEL_AUTOBACKUP] == "true" && (!expired || is_kept(backup))
     };

@@ -24,18 +24,18 @@ fn cost(count: usize) -> (usize, usize, usize) {
     let group = history(count);
     let asked = Cell::new(0);
     LOOKS.with(|looks| looks.set(0));
-    let needed = |_: &SlimBackup| {
+    let needed = |_: &BackupSummary| {
         asked.set(asked.get() + 1);
         false
     };
-    let doomed = retire(&group, &needed, at(0));
-    (LOOKS.with(Cell::get), asked.get(), doomed.len())
+    let candidates = retire(&group, &needed, at(0));
+    (LOOKS.with(Cell::get), asked.get(), candidates.len())
 }
 
 #[test]
 fn a_decision_looks_at_each_of_ten_thousand_backups_a_fixed_number_of_times() {
-    let (looks, asked, doomed) = cost(10_000);
-    assert_eq!(doomed, 1_000);
+    let (looks, asked, candidates) = cost(10_000);
+    assert_eq!(candidates, 1_000);
     assert!(looks <= 3 * 10_000, "{looks}");
     assert!(asked <= 1_000, "only those that would go are asked about: {asked}");
     let (fewer, _, _) = cost(1_000);
@@ -47,7 +47,7 @@ fn a_change_concerns_its_own_policy_among_ten_thousand_backups() {
     let mut index = Index::default();
     for i in 0..10_000 {
         let policy = json!({"spec": {"backupPolicyName": format!("p{}", i % 500)}});
-        index.apply(&slim(&format!("b{i}"), "Completed", i, &policy));
+        index.apply(&summary(&format!("b{i}"), "Completed", i, &policy));
     }
     assert_eq!((index.len(), index.groups().len()), (10_000, 500));
     assert_eq!(index.group(&key("p7")).len(), 20);

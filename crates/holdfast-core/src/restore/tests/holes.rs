@@ -46,7 +46,10 @@ impl World {
     }
 
     fn stays_held(&self) {
-        assert_eq!((self.replicas(), self.held().map(|held| held.replicas)), (0, Some(3)));
+        assert_eq!(
+            (self.replicas(), self.suspend_lock().map(|lock| lock.replicas)),
+            (0, Some(3))
+        );
     }
 }
 
@@ -66,14 +69,14 @@ fn a_second_restore_that_writes_nothing_leaves_the_half_written_volume_held() {
     world.stays_held();
     // Taken over, but the deadline comes before the volumes.
     let mut world = half_written();
-    world.until(|world| world.held().unwrap().name == "r2");
+    world.until(|world| world.suspend_lock().unwrap().name == "r2");
     world.now += 7 * 3600;
     world.settle();
     world.failed_for(Reason::TargetDirty);
     world.stays_held();
     // Taken over, then deleted.
     let mut world = half_written();
-    world.until(|world| world.held().unwrap().name == "r2");
+    world.until(|world| world.suspend_lock().unwrap().name == "r2");
     world.seen.restore.metadata.deletion_timestamp =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(world.now)));
     world.settle();
@@ -84,7 +87,7 @@ fn a_second_restore_that_writes_nothing_leaves_the_half_written_volume_held() {
     world.write = Some(WriteEnd::Restored);
     world.settle();
     assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Completed);
-    assert_eq!((world.replicas(), world.held()), (3, None));
+    assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
 }
 
 #[test]
@@ -134,17 +137,17 @@ fn a_check_whose_pod_never_starts_is_given_up_and_its_job_removed() {
     world.settle();
     world.failed_for(Reason::Unschedulable);
     assert!(world.seen.verify.is_none());
-    assert_eq!((world.replicas(), world.held()), (3, None));
+    assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
 }
 
 #[test]
 fn a_mark_that_somebody_took_away_does_not_lose_the_count() {
     let mut world = world(Some(true), Some(WriteEnd::Restored));
-    world.until(|world| world.held().is_some());
+    world.until(|world| world.suspend_lock().is_some());
     world.set.annotations_mut().remove(ANNOTATION_HELD);
     world.settle();
     assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Completed);
-    assert_eq!((world.replicas(), world.held()), (3, None));
+    assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
 }
 
 #[test]
@@ -157,7 +160,7 @@ fn a_job_that_the_api_server_never_took_leaves_the_volume_as_it_was() {
     world.seen.refused = None;
     world.settle();
     world.failed_for(Reason::InvalidPolicy);
-    assert_eq!((world.replicas(), world.held()), (3, None));
+    assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use holdfast_api::{
     condition::holds,
-    held::Held,
     names::{ANNOTATION_HELD, LABEL_RESTORE_UID},
+    suspend_lock::SuspendLock,
 };
 use k8s_openapi::api::apps::v1::StatefulSet;
 use proptest::prelude::*;
@@ -56,13 +56,13 @@ fn observed() -> Observed {
             agent_image: "agent:1".to_owned(),
             pull_policy: None,
             deadline: SignedDuration::from_hours(6),
-            patience: SignedDuration::from_secs(600),
+            not_ready_timeout: SignedDuration::from_secs(600),
         },
         restore: restore("r1"),
         backup: Some(backup),
         tool: Some(tool),
         workloads: vec![Workload::stateful_set(&set(|_| {}))],
-        holder: Holder::Nobody,
+        holder: LockHolder::Nobody,
         pods: Vec::new(),
         mounting: Vec::new(),
         verify: None,
@@ -152,7 +152,7 @@ fn everything_that_can_be_refused_is_refused_before_anything_is_touched() {
         "argocd-controller",
     );
     refused(
-        &|seen| seen.holder = Holder::AtWork("other".to_owned()),
+        &|seen| seen.holder = LockHolder::AtWork("other".to_owned()),
         Reason::WorkloadHeld,
         "held by RestoreJob other",
     );
@@ -230,10 +230,10 @@ impl World {
     fn step(&mut self) -> bool {
         self.now += 1;
         self.seen.workloads = vec![Workload::stateful_set(&self.set)];
-        self.seen.holder = match self.seen.workloads[0].held() {
-            None => Holder::Nobody,
-            Some(held) if Some(&held.uid) == self.seen.restore.uid().as_ref() => Holder::Ours,
-            Some(_) => Holder::Over,
+        self.seen.holder = match self.seen.workloads[0].suspend_lock() {
+            None => LockHolder::Nobody,
+            Some(lock) if Some(&lock.uid) == self.seen.restore.uid().as_ref() => LockHolder::Ours,
+            Some(_) => LockHolder::Over,
         };
         let decision = decide(&self.seen, at(self.now));
         let Some(write) = decision.write else { return false };
@@ -287,8 +287,8 @@ impl World {
         };
     }
 
-    fn held(&self) -> Option<Held> {
-        Workload::stateful_set(&self.set).held()
+    fn suspend_lock(&self) -> Option<SuspendLock> {
+        Workload::stateful_set(&self.set).suspend_lock()
     }
 
     fn replicas(&self) -> i32 {
@@ -321,7 +321,7 @@ fn a_restore_stops_writes_and_brings_back_all_replicas() {
     let mut world = world(Some(true), Some(WriteEnd::Restored));
     world.settle();
     assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Completed);
-    assert_eq!((world.replicas(), world.held()), (3, None));
+    assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
 }
 
 #[test]
@@ -329,7 +329,10 @@ fn a_backup_that_does_not_verify_stops_nothing() {
     let mut world = world(Some(false), None);
     world.settle();
     assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Failed);
-    assert_eq!((world.replicas(), world.held(), world.ever_written), (3, None, false));
+    assert_eq!(
+        (world.replicas(), world.suspend_lock(), world.ever_written),
+        (3, None, false)
+    );
 }
 
 #[test]
@@ -340,7 +343,10 @@ fn a_half_written_volume_keeps_its_workload_down_and_a_second_restore_takes_over
         let status = world.seen.restore.status.clone().unwrap();
         assert!(holds(&status.conditions, holdfast_api::condition::STALLED));
         assert!(status.failure_reason.unwrap().contains("another RestoreJob"));
-        assert_eq!((world.replicas(), world.held().map(|held| held.replicas)), (0, Some(3)));
+        assert_eq!(
+            (world.replicas(), world.suspend_lock().map(|lock| lock.replicas)),
+            (0, Some(3))
+        );
         world.seen = Observed {
             restore: restore("r2"),
             ..observed()
@@ -348,7 +354,7 @@ fn a_half_written_volume_keeps_its_workload_down_and_a_second_restore_takes_over
         world.write = Some(WriteEnd::Restored);
         world.settle();
         assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Completed);
-        assert_eq!((world.replicas(), world.held()), (3, None));
+        assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
     }
 }
 
@@ -357,7 +363,7 @@ fn a_restore_that_wrote_nothing_brings_the_workload_back() {
     let mut world = world(Some(true), Some(WriteEnd::Clean));
     world.settle();
     assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Failed);
-    assert_eq!((world.replicas(), world.held()), (3, None));
+    assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
 }
 
 proptest! {
@@ -377,8 +383,8 @@ proptest! {
             world.step();
         }
         let half = world.ever_written && ends[end] != Some(WriteEnd::Restored);
-        if let Some(held) = world.held() {
-            prop_assert_eq!(held.replicas, 3);
+        if let Some(lock) = world.suspend_lock() {
+            prop_assert_eq!(lock.replicas, 3);
             prop_assert_eq!(world.replicas(), 0);
         } else {
             prop_assert_eq!(world.replicas(), 3);
@@ -387,7 +393,7 @@ proptest! {
         if delete {
             prop_assert!(world.seen.restore.finalizers().is_empty());
             // From the moment before the Job is created, nobody can be sure.
-            prop_assert!(world.held().is_none() || run::touched(&world.seen.restore));
+            prop_assert!(world.suspend_lock().is_none() || run::touched(&world.seen.restore));
         }
     }
 }

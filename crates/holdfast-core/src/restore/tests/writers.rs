@@ -84,28 +84,28 @@ fn who_comes_between_the_check_and_the_stop_keeps_the_workload_running() {
     let world = disturbed(foreign(), |world| world.seen.verify.is_some());
     assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Failed);
     assert!(!world.ever_written);
-    assert_eq!((world.replicas(), world.held()), (3, None));
+    assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
 }
 
 #[test]
 fn who_comes_between_the_stop_and_the_first_byte_gets_the_workload_back() {
-    let world = disturbed(foreign(), |world| world.held().is_some());
+    let world = disturbed(foreign(), |world| world.suspend_lock().is_some());
     assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Failed);
     assert!(!world.ever_written);
-    assert_eq!((world.replicas(), world.held()), (3, None));
+    assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
 }
 
 #[test]
 fn a_backup_that_came_with_the_stop_delays_the_first_byte_but_does_not_keep_the_workload_down() {
-    let mut world = disturbed(backup_pod(), |world| world.held().is_some());
+    let mut world = disturbed(backup_pod(), |world| world.suspend_lock().is_some());
     assert_eq!(phase(&world.seen.restore), RestoreJobPhase::InProgressPhy);
     assert!(!world.ever_written);
     world.now += 601;
     world.step();
     // The database does not stay down for it: the restore begins anew once the Backup has ended.
-    assert_eq!((world.replicas(), world.held()), (3, None));
+    assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
     world.settle();
-    assert_eq!((world.replicas(), world.held()), (3, None));
+    assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
     world.seen.mounting.clear();
     world.settle();
     assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Completed);

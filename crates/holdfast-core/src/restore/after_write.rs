@@ -1,12 +1,12 @@
-//! With the restore Job: wait for it, then bring the workload back or keep it held.
+//! With the restore Job: wait for it, then resume the workload or keep it suspended.
 
 use holdfast_api::{RestorePlan, agent::Outcome, condition::Reason};
 use jiff::Timestamp;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 
 use super::{
-    Decision, Holder, Observed, Workload, jobs,
-    run::{dirty, is_first, release, untouched},
+    Decision, LockHolder, Observed, Workload, jobs,
+    run::{dirty, is_first, resume, untouched},
     status,
 };
 use crate::pod::{JobState, agent_result, failure, is_over, job_state, trouble};
@@ -79,8 +79,8 @@ fn bring_back(observed: &Observed, plan: &RestorePlan, workload: Option<&Workloa
         );
         return status::failed(restore, Reason::WorkloadNotFound, &text, now);
     };
-    if observed.holder == Holder::Ours {
-        return release(observed, workload, "its volumes are restored");
+    if observed.holder == LockHolder::Ours {
+        return resume(observed, workload, "its volumes are restored");
     }
     if workload.observed && workload.ready >= workload.replicas {
         let text = format!(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_api::BackupPhase;
-use holdfast_core::gc::{Place, SlimBackup};
+use holdfast_core::gc::{BackupSummary, Place};
 use holdfast_runtime::{
     Next,
     watch::{Cached, Change, Key},
@@ -14,7 +14,7 @@ use crate::{Context, at, is_deleted};
 
 /// Follows every Backup. What the watch holds already is indexed before this returns: whoever decides after it sees
 /// all of it.
-pub(crate) fn follow_backups(context: &Arc<Context>, backups: &Cached<SlimBackup>) {
+pub(crate) fn follow_backups(context: &Arc<Context>, backups: &Cached<BackupSummary>) {
     let mut changes = backups.subscribe();
     while let Ok(change) = changes.try_recv() {
         note(context, &change);
@@ -33,7 +33,7 @@ pub(crate) fn follow_backups(context: &Arc<Context>, backups: &Cached<SlimBackup
     });
 }
 
-fn note(context: &Context, change: &Change<SlimBackup>) {
+fn note(context: &Context, change: &Change<BackupSummary>) {
     let backup = change.object();
     let left = matches!(change, Change::Left(_));
     let ends = left || !backup.is_kept();
@@ -87,12 +87,12 @@ pub(crate) fn wake(context: &Context, key: &Key) -> Next {
 }
 
 /// Namespace and policy name of a Backup.
-fn group_of(backup: &SlimBackup) -> Key {
+fn group_of(backup: &BackupSummary) -> Key {
     Key::new(backup.namespace().unwrap_or_default(), &backup.spec.backup_policy_name)
 }
 
 /// The claim with a Backup's files.
-pub(crate) fn volume_of(backup: &SlimBackup) -> Option<Key> {
+pub(crate) fn volume_of(backup: &BackupSummary) -> Option<Key> {
     match backup.place() {
         Place::Own { claim, .. } => Some(Key::new(backup.namespace().unwrap_or_default(), claim)),
         Place::Nowhere | Place::Shared { .. } => None,

@@ -29,21 +29,21 @@ const ANNOTATIONS: &[&str] = &[ANNOTATION_POLICY_UID, ANNOTATION_TRACEPARENT];
 
 /// A Backup without most of its content. Only its finalizers may be written back.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-pub struct SlimBackup {
+pub struct BackupSummary {
     /// Metadata with those labels and annotations that gc reads.
     #[serde(deserialize_with = "slim_metadata")]
     pub metadata: ObjectMeta,
     /// What kind it is, and by which policy.
-    pub spec: SlimSpec,
+    pub spec: SummarySpec,
     /// How it stands.
     #[serde(default)]
-    pub status: SlimStatus,
+    pub status: SummaryStatus,
 }
 
 /// What of a spec gc looks at.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
-pub struct SlimSpec {
+pub struct SummarySpec {
     /// Name of the policy.
     pub backup_policy_name: String,
     /// Kind of backup.
@@ -57,7 +57,7 @@ pub struct SlimSpec {
 /// What of a status gc looks at.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(from = "WholeStatus")]
-pub struct SlimStatus {
+pub struct SummaryStatus {
     /// Where it stands.
     pub phase: Option<BackupPhase>,
     /// When it may go.
@@ -82,7 +82,7 @@ pub struct SlimStatus {
     pub stalled: Option<String>,
 }
 
-/// The parts of a status that [`SlimStatus`] is made of. Read more tolerantly than a Backup is.
+/// The parts of a status that [`SummaryStatus`] is made of. Read more tolerantly than a Backup is.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 #[derive(Default)]
@@ -130,7 +130,7 @@ struct Condition {
     reason: String,
 }
 
-impl From<WholeStatus> for SlimStatus {
+impl From<WholeStatus> for SummaryStatus {
     fn from(whole: WholeStatus) -> Self {
         let stalled = whole.conditions.into_iter();
         let mut stalled = stalled.filter(|condition| condition.kind == STALLED && condition.status == "True");
@@ -173,7 +173,7 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
     })
 }
 
-impl Resource for SlimBackup {
+impl Resource for BackupSummary {
     type DynamicType = ();
     type Scope = NamespaceResourceScope;
 
@@ -202,7 +202,7 @@ impl Resource for SlimBackup {
     }
 }
 
-impl SlimBackup {
+impl BackupSummary {
     /// Whether it is on its way out.
     pub fn is_going(&self) -> bool {
         self.metadata.deletion_timestamp.is_some()
@@ -296,7 +296,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Where the files of a whole Backup are; the same rule as [`SlimBackup::place`].
+/// Where the files of a whole Backup are; the same rule as [`BackupSummary::place`].
 pub fn place<'a>(name: &str, status: &'a BackupStatus) -> Place<'a> {
     let plan = status.plan.as_ref();
     let tool = status

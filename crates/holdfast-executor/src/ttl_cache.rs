@@ -17,12 +17,12 @@ const MANY: usize = 256;
 type Entry<K> = (Instant, Arc<K>);
 
 /// Objects of one kind that were read lately. Absence is not remembered.
-pub(crate) struct Recent<K> {
+pub(crate) struct TtlCache<K> {
     kept: Duration,
     seen: Mutex<HashMap<Key, Entry<K>>>,
 }
 
-impl<K> Recent<K> {
+impl<K> TtlCache<K> {
     fn new(kept: Duration) -> Self {
         Self {
             kept,
@@ -57,22 +57,22 @@ impl<K> Recent<K> {
 }
 
 /// What the executor reads beside its watches.
-pub(crate) struct Looked {
-    pub(crate) targets: Recent<Pod>,
-    pub(crate) claims: Recent<PersistentVolumeClaim>,
-    pub(crate) volumes: Recent<PersistentVolume>,
-    pub(crate) nodes: Recent<Node>,
+pub(crate) struct Reads {
+    pub(crate) targets: TtlCache<Pod>,
+    pub(crate) claims: TtlCache<PersistentVolumeClaim>,
+    pub(crate) volumes: TtlCache<PersistentVolume>,
+    pub(crate) nodes: TtlCache<Node>,
 }
 
-impl Default for Looked {
+impl Default for Reads {
     fn default() -> Self {
         Self {
             // As good as live: pods do not move within a second.
-            targets: Recent::new(Duration::from_secs(1)),
+            targets: TtlCache::new(Duration::from_secs(1)),
             // Only what cannot change is used: access modes, node affinity.
-            claims: Recent::new(Duration::from_mins(1)),
-            volumes: Recent::new(Duration::from_mins(1)),
-            nodes: Recent::new(Duration::from_secs(10)),
+            claims: TtlCache::new(Duration::from_mins(1)),
+            volumes: TtlCache::new(Duration::from_mins(1)),
+            nodes: TtlCache::new(Duration::from_secs(10)),
         }
     }
 }

@@ -6,8 +6,8 @@ use holdfast_api::{Backup, BackupStatus, condition::Reason, names::ANNOTATION_RE
 use holdfast_core::{
     backup::Event,
     gc::{
-        self, Batch, SlimBackup, Write, is_ours, pull_secrets, purge_job,
-        volume::{Over, Purge, Step, Volume},
+        self, BackupSummary, Batch, Write, is_ours, pull_secrets, purge_job,
+        purge_plan::{Over, Purge, Step, Volume},
     },
     pod::finished_at,
 };
@@ -139,8 +139,8 @@ fn look_closer(context: &Context, key: &Key, batch: &Batch) {
     }
 }
 
-async fn let_go(context: &Context, volume: &mut Volume, backup: &Arc<SlimBackup>) -> Result<(), WriteError> {
-    let api: Api<SlimBackup> = Api::namespaced(context.service.client.clone(), &volume.namespace);
+async fn let_go(context: &Context, volume: &mut Volume, backup: &Arc<BackupSummary>) -> Result<(), WriteError> {
+    let api: Api<BackupSummary> = Api::namespaced(context.service.client.clone(), &volume.namespace);
     if let Write::Release(metadata) = gc::release(backup.finalizers()) {
         release(context, &api, backup, metadata).await?;
     }
@@ -187,13 +187,13 @@ async fn tell_all(
     reason: Reason,
     why: &str,
 ) -> Result<(), WriteError> {
-    let in_batch = |backup: &&Arc<SlimBackup>| {
+    let in_batch = |backup: &&Arc<BackupSummary>| {
         batch
             .entries
             .iter()
             .any(|entry| Some(&entry.uid) == backup.uid().as_ref())
     };
-    let backups: Vec<Arc<SlimBackup>> = volume.waiting.iter().filter(in_batch).cloned().collect();
+    let backups: Vec<Arc<BackupSummary>> = volume.waiting.iter().filter(in_batch).cloned().collect();
     for backup in backups
         .iter()
         .filter(|backup| backup.status.stalled.as_deref() != Some(reason.as_str()))
@@ -206,7 +206,7 @@ async fn tell_all(
 async fn tell(
     context: &Context,
     volume: &mut Volume,
-    backup: &Arc<SlimBackup>,
+    backup: &Arc<BackupSummary>,
     job: &str,
     reason: Reason,
     why: &str,
@@ -222,7 +222,7 @@ async fn tell(
 async fn say(
     context: &Context,
     volume: &mut Volume,
-    backup: &Arc<SlimBackup>,
+    backup: &Arc<BackupSummary>,
     stalled: Option<Reason>,
     status: impl FnOnce(&Backup) -> Option<(BackupStatus, Option<Event>)>,
 ) -> Result<(), WriteError> {

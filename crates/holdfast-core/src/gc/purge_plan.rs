@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::ResourceExt as _;
 
-use super::{BATCH_MAX, Batch, Entry, Outcome, SlimBackup, freed, outcome};
+use super::{BATCH_MAX, BackupSummary, Batch, Entry, Outcome, freed, outcome};
 use crate::pod::{Trouble, finished_at};
 
 /// How often a Job at work is looked at when nothing changes.
@@ -45,7 +45,7 @@ pub struct Volume {
     /// The Jobs of ours on it.
     pub purges: Vec<Purge>,
     /// The Backups in it that are deleted and wait for their files to go.
-    pub waiting: Vec<Arc<SlimBackup>>,
+    pub waiting: Vec<Arc<BackupSummary>>,
     /// How long after a failure the first new try begins.
     pub retry: SignedDuration,
 }
@@ -103,11 +103,11 @@ pub enum Step {
     /// Create the Job for this batch.
     Create(Batch),
     /// Let this Backup go: its files are gone.
-    Release(Arc<SlimBackup>),
+    Release(Arc<BackupSummary>),
     /// Say on this Backup why its files are still there.
     Tell {
         /// The Backup.
-        backup: Arc<SlimBackup>,
+        backup: Arc<BackupSummary>,
         /// Name of the Job.
         job: String,
         /// The reason.
@@ -116,7 +116,7 @@ pub enum Step {
         why: String,
     },
     /// Say on this Backup that its trouble has passed.
-    Untell(Arc<SlimBackup>),
+    Untell(Arc<BackupSummary>),
     /// Delete this very Job.
     Remove {
         /// The Job.
@@ -187,9 +187,9 @@ fn look(volume: &Volume, purge: &Purge, history: &History, now: Timestamp) -> Se
     }
 }
 
-fn working(purge: &Purge, present: &[&Arc<SlimBackup>], trouble: Option<Trouble>) -> Seen {
+fn working(purge: &Purge, present: &[&Arc<BackupSummary>], trouble: Option<Trouble>) -> Seen {
     // Who was told that a purge failed is told no less by the next one, until that succeeds.
-    let told = |backup: &SlimBackup| backup.status.stalled.clone();
+    let told = |backup: &BackupSummary| backup.status.stalled.clone();
     let final_word = Some(Reason::PurgeFailed.as_str());
     let mut open = present
         .iter()
@@ -209,7 +209,7 @@ fn working(purge: &Purge, present: &[&Arc<SlimBackup>], trouble: Option<Trouble>
 fn failed(
     volume: &Volume,
     purge: &Purge,
-    backup: &Arc<SlimBackup>,
+    backup: &Arc<BackupSummary>,
     (reason, why): (Reason, String),
     history: &History,
     now: Timestamp,
@@ -234,7 +234,7 @@ fn failed(
     Seen::Wait(left)
 }
 
-fn tell(purge: &Purge, backup: &Arc<SlimBackup>, reason: Reason, why: String) -> Step {
+fn tell(purge: &Purge, backup: &Arc<BackupSummary>, reason: Reason, why: String) -> Step {
     Step::Tell {
         backup: Arc::clone(backup),
         job: purge.job.name_any(),
@@ -261,13 +261,13 @@ fn next(volume: &Volume, history: &History) -> Option<Batch> {
         .iter()
         .filter(|backup| !busy.contains(uid(backup)))
         .collect::<Vec<_>>();
-    let limit = |backup: &SlimBackup| history.limits.get(uid(backup)).copied();
+    let limit = |backup: &BackupSummary| history.limits.get(uid(backup)).copied();
     let most = free.iter().filter_map(|backup| limit(backup)).max();
     let chosen = free.iter().filter(|backup| limit(backup) == most);
     let entries: Vec<Entry> = chosen.filter_map(|backup| Entry::of(backup)).collect();
     (!entries.is_empty()).then(|| Batch::fill(&volume.namespace, &volume.claim, entries, most.unwrap_or(BATCH_MAX)))
 }
 
-fn uid(backup: &SlimBackup) -> &str {
+fn uid(backup: &BackupSummary) -> &str {
     backup.metadata.uid.as_deref().unwrap_or_default()
 }

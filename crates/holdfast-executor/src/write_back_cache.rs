@@ -27,11 +27,11 @@ struct Entry {
 
 /// Answers by the Backup's uid.
 #[derive(Default)]
-pub(crate) struct Memory {
+pub(crate) struct WriteBackCache {
     entries: Mutex<HashMap<String, Entry>>,
 }
 
-impl Memory {
+impl WriteBackCache {
     /// Remembers the newest copy of a Backup.
     pub(crate) fn backup(&self, backup: &Arc<Backup>) {
         self.with(backup, |entry| entry.backup = Some(Arc::clone(backup)));
