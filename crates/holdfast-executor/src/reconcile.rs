@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use holdfast_api::event::BusEvent;
 use holdfast_api::names::ANNOTATION_TRACEPARENT;
 use holdfast_core::backup::{self, Decision, Event, Notice, Write, decide};
 use holdfast_runtime::queue::Next;
 use holdfast_runtime::watch::Key;
 use holdfast_runtime::write::WriteError;
-use holdfast_runtime::{News, clock, trace};
+use holdfast_runtime::{clock, trace};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
@@ -113,23 +114,18 @@ async fn tell(context: &Context, pass: &Pass, events: Vec<Event>, news: Vec<Noti
         context.service.events.publish(backup, warning, &reason, &note).await;
     }
     for Notice {
-        verb,
-        transition,
+        kind,
+        from,
         start,
         reason,
     } in news
     {
         let data = reason.map_or(Value::Null, |reason| json!({"reason": reason.as_str()}));
-        context.service.bus.publish(News {
-            kind: "backup",
-            verb,
-            namespace: backup.namespace().unwrap_or_default(),
-            name: backup.name_any(),
-            uid: backup.uid().unwrap_or_default(),
-            transition: transition.to_owned(),
+        context.service.bus.publish(BusEvent {
+            from: from.as_str(),
             start: Some(start),
-            traceparent: backup.annotations().get(ANNOTATION_TRACEPARENT).cloned(),
             data,
+            ..BusEvent::of(kind, backup)
         });
     }
 }

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdfast_api::{
     BackupPolicy,
+    event::BusEventKind,
     names::{LABEL_ROLE, ROLE_PURGE},
 };
 use holdfast_core::gc::{At, BackupSummary, Batch, Index, concerns, is_ours};
@@ -102,7 +103,7 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     let news = Queue::new("news");
     service
         .bus
-        .wake_leader(&service, "gc", &["backup.completed.>"], &news, &context.leader);
+        .wake_leader(&service, "gc", &[BusEventKind::BackupCompleted], &news, &context.leader);
     service.spawn("slow pass", slow_pass(Arc::clone(&context)));
     let Queues {
         groups,

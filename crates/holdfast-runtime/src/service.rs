@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use axum::http::{HeaderValue, header::USER_AGENT};
 use futures::FutureExt as _;
+use holdfast_api::metric;
 use kube::{Client, client::ClientBuilder};
 use prometheus::Registry;
 use tokio::signal::unix::{SignalKind, signal};
@@ -102,11 +103,7 @@ impl Service {
         config.headers.push((USER_AGENT, HeaderValue::from_str(&agent)?));
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(5));
-        let total = meter.counter(
-            "api_requests_total",
-            "Requests to the API server, by verb, resource and class of the answer.",
-            &["verb", "resource", "code"],
-        )?;
+        let total = meter.counter(&metric::API_REQUESTS)?;
         let client = ClientBuilder::try_from(config.clone())?
             .with_layer(&CountRequests { total })
             .build();
@@ -119,7 +116,7 @@ impl Service {
             controller: format!("holdfast-{name}"),
             instance: pod_name.clone(),
         };
-        let events_lost = meter.counter("events_lost_total", "Events that could not be recorded.", &["cause"])?;
+        let events_lost = meter.counter(&metric::EVENTS_LOST)?;
         let (events, event_sender) = Events::new(client.clone(), reporter, events_lost);
         let (bus, news_sender) = Bus::connect(name, args, &meter)?;
         let last_tasks = TaskTracker::new();

@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use holdfast_api::{Backup, BackupPolicy, BackupRepo, BackupTool};
+use holdfast_api::{Backup, BackupPolicy, BackupRepo, BackupTool, event::BusEventKind};
 use holdfast_core::admission;
 use holdfast_runtime::{
     Leader, Next, Queue, Service, crds, queue,
@@ -113,7 +113,7 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     service.bus.wake_leader(
         &service,
         "scheduler",
-        &["backup.completed.>"],
+        &[BusEventKind::BackupCompleted],
         &queues.ended,
         &context.leader,
     );

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use holdfast_api::{
-    Backup, BackupPolicy, BackupPolicyStatus,
+    Backup, BackupPolicy, BackupPolicyStatus, ObjectMetaExt as _,
     condition::{READY, Reason},
 };
 use holdfast_core::policy::{self, Slot};
@@ -21,7 +21,7 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     if let Some(status) = &found.status {
         context.metrics.policy(&found, status);
     }
-    if found.metadata.deletion_timestamp.is_some() {
+    if found.is_terminating() {
         return Ok(Next::AwaitChange);
     }
     if !context.leader.leads() {

@@ -5,14 +5,15 @@ use std::{sync::Arc, time::Duration};
 use holdfast_api::{
     Backup, BackupPolicy,
     condition::Reason,
-    names::{ANNOTATION_ADMITTED, ANNOTATION_TRACEPARENT},
+    event::{BusEvent, BusEventKind},
+    names::ANNOTATION_ADMITTED,
 };
 use holdfast_core::{
     admission,
     policy::{self, Slot},
 };
 use holdfast_runtime::{
-    News, Next, clock, trace,
+    Next, clock, trace,
     write::{self, WriteError},
 };
 use jiff::Timestamp;
@@ -20,9 +21,6 @@ use kube::{Api, ResourceExt as _};
 use serde_json::Value;
 
 use crate::{Context, STAND_BY, admit, error::Error, observe, policies};
-
-/// The original API's word for a Backup that could not be created.
-const NOT_CREATED: &str = "FailedCreatedBackup";
 
 /// Settles a slot that has come: with a Backup, or without one and a reason.
 pub(crate) async fn settle(context: &Context, found: &BackupPolicy, slot: &Slot) -> Result<Next, Error> {
@@ -58,16 +56,10 @@ async fn without(
 async fn complain(context: &Context, found: &BackupPolicy, slot: Timestamp, passed: u32, reason: Reason, text: &str) {
     context.metrics.slots(found, Reason::SlotMissed.as_str(), passed);
     context.service.events.publish(found, true, reason.as_str(), text).await;
-    context.service.bus.publish(News {
-        kind: "slot",
-        verb: "missed",
-        namespace: found.namespace().unwrap_or_default(),
-        name: found.name_any(),
-        uid: found.uid().unwrap_or_default(),
-        transition: "slot missed".to_owned(),
+    context.service.bus.publish(BusEvent {
         start: Some(slot),
         data: serde_json::json!({ "slot": slot.to_string(), "reason": reason.as_str(), "earlier": passed }),
-        ..News::default()
+        ..BusEvent::of(BusEventKind::SlotMissed, found)
     });
 }
 
@@ -122,7 +114,11 @@ async fn make(
 async fn refused(context: &Context, found: &BackupPolicy, error: WriteError) -> Error {
     if let WriteError::Refused(why) = &error {
         let text = format!("Creating backup failed, error: {why}");
-        context.service.events.publish(found, true, NOT_CREATED, &text).await;
+        context
+            .service
+            .events
+            .publish(found, true, Reason::FailedCreatedBackup.as_str(), &text)
+            .await;
     }
     Error::during("creating the slot's Backup")(error)
 }
@@ -154,15 +150,9 @@ async fn admitted(context: &Context, mut backup: Backup) -> Backup {
 }
 
 fn tell(context: &Context, backup: &Backup, slot: Timestamp) {
-    context.service.bus.publish(News {
-        kind: "backup",
-        verb: "scheduled",
-        namespace: backup.namespace().unwrap_or_default(),
-        name: backup.name_any(),
-        uid: backup.uid().unwrap_or_default(),
-        transition: "scheduled".to_owned(),
+    context.service.bus.publish(BusEvent {
         start: Some(slot),
-        traceparent: backup.annotations().get(ANNOTATION_TRACEPARENT).cloned(),
         data: serde_json::json!({ "slot": slot.to_string(), "policy": backup.spec.backup_policy_name }),
+        ..BusEvent::of(BusEventKind::BackupScheduled, backup)
     });
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Parser as _;
-use holdfast_api::BackupPhase;
+use holdfast_api::{BackupPhase, event::BusEventKind};
 use holdfast_core::policy::{slot_backup, status};
 use holdfast_runtime::{
     CommonArgs, Next, Queue, Service, bus::permissions, clock, queue, watch::Key, write::WriteError,
@@ -140,7 +140,7 @@ fn listen(bus: &GuardedBus) -> Arc<Mutex<Vec<Key>>> {
     let config = kube::Config::new("http://127.0.0.1:1".parse().expect("an address"));
     let service = Service::start_with("executor", &args, config).expect("a service");
     let queue = Queue::new("heard");
-    service.bus.wake(&service, "executor", &["backup.admitted.>"], &queue);
+    service.bus.wake(&service, "executor", &[BusEventKind::BackupAdmitted], &queue);
     let heard = Arc::new(Mutex::new(Vec::new()));
     let list = Arc::clone(&heard);
     tokio::spawn(async move {

@@ -20,7 +20,11 @@ fn deleting() -> Observed {
 }
 
 fn settled(observed: &mut Observed) -> Vec<String> {
-    settle(observed).0.into_iter().map(|event| event.reason).collect()
+    settle(observed)
+        .0
+        .into_iter()
+        .map(|event| event.reason.as_str().to_owned())
+        .collect()
 }
 
 #[test]
