@@ -31,8 +31,8 @@ pub use backup::{
 };
 pub use backup_policy::{
     BackupPolicy, BackupPolicyHook, BackupPolicyPhase, BackupPolicySpec, BackupPolicyStatus, BackupStatusUpdate,
-    BackupStatusUpdateStage, BasePolicy, CommonBackupPolicy, CreatePvcPolicy, PersistentVolumeClaim,
-    PersistentVolumeConfigMap, RetentionSpec, Schedule, SchedulePolicy, SnapshotPolicy,
+    BackupStatusUpdateStage, BasePolicy, CommonBackupPolicy, CreatePvcPolicy, MissedSlot, PersistentVolumeClaim,
+    PersistentVolumeConfigMap, RetentionSpec, Schedule, SchedulePolicy, ScheduleStatus, SnapshotPolicy,
 };
 pub use backup_repo::{BackupRepo, BackupRepoPhase, BackupRepoSpec, BackupRepoStatus, PvReclaimPolicy, RepoDeletion};
 pub use backup_tool::{

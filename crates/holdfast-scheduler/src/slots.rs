@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use holdfast_api::{
-    Backup, BackupPolicy,
+    Backup, BackupPolicy, BackupType,
     condition::Reason,
     event::{BusEvent, BusEventKind},
     names::ANNOTATION_ADMITTED,
@@ -23,15 +23,20 @@ use serde_json::Value;
 use crate::{Context, STAND_BY, admit, error::Error, observe, policies};
 
 /// Settles a slot that has come: with a Backup, or without one and a reason.
-pub(crate) async fn settle(context: &Context, found: &BackupPolicy, slot: &Slot) -> Result<Next, Error> {
+pub(crate) async fn settle(
+    context: &Context,
+    found: &BackupPolicy,
+    kind: BackupType,
+    slot: &Slot,
+) -> Result<Next, Error> {
     match slot {
         Slot::None { .. } => Ok(Next::AwaitChange),
-        Slot::Due { slot: time, passed } => make(context, found, slot, *time, *passed).await,
+        Slot::Due { slot: time, passed } => make(context, found, kind, slot, *time, *passed).await,
         Slot::Missed { slot: time, passed } | Slot::Skipped { slot: time, passed, .. } => {
             let Some((reason, text)) = slot.note() else {
                 return Ok(Next::AwaitChange);
             };
-            without(context, found, *time, *passed, reason, &text).await
+            without(context, found, kind, *time, *passed, reason, &text).await
         }
     }
 }
@@ -40,12 +45,13 @@ pub(crate) async fn settle(context: &Context, found: &BackupPolicy, slot: &Slot)
 async fn without(
     context: &Context,
     found: &BackupPolicy,
+    kind: BackupType,
     slot: Timestamp,
     passed: u32,
     reason: Reason,
     text: &str,
 ) -> Result<Next, Error> {
-    let status = policy::after_slot(found, slot, Some((reason, text)), clock::now());
+    let status = policy::after_slot(found, kind, slot, Some((reason, text)), clock::now());
     policies::put(context, found, status).await?;
     context.metrics.slots(found, reason.as_str(), 1);
     complain(context, found, slot, passed, reason, text).await;
@@ -67,13 +73,18 @@ async fn complain(context: &Context, found: &BackupPolicy, slot: Timestamp, pass
 async fn make(
     context: &Context,
     found: &BackupPolicy,
+    kind: BackupType,
     due: &Slot,
     slot: Timestamp,
     passed: u32,
 ) -> Result<Next, Error> {
-    let backup = admitted(context, policy::slot_backup(found, slot, &trace::new_traceparent())).await;
+    let backup = admitted(
+        context,
+        policy::slot_backup(found, kind, slot, &trace::new_traceparent()),
+    )
+    .await;
     // A look at the pods may have taken its time.
-    if policies::look(context, found).await? != *due {
+    if policies::look(context, found, kind).await? != *due {
         return Ok(Next::After(Duration::ZERO));
     }
     if !context.leader.leads() {
@@ -89,7 +100,7 @@ async fn make(
                 Some(existing) if policy::is_made_for(&existing, &backup) => (existing, false),
                 Some(_) => {
                     let text = format!("slot {slot} was passed over: Backup {name} exists and was not made for it");
-                    return without(context, found, slot, passed, Reason::SlotNameTaken, &text).await;
+                    return without(context, found, kind, slot, passed, Reason::SlotNameTaken, &text).await;
                 }
                 // It went in between.
                 None => return Ok(Next::After(Duration::from_secs(1))),
@@ -97,7 +108,12 @@ async fn make(
         }
         Err(error) => return Err(refused(context, found, error).await),
     };
-    policies::put(context, found, policy::after_slot(found, slot, None, clock::now())).await?;
+    policies::put(
+        context,
+        found,
+        policy::after_slot(found, kind, slot, None, clock::now()),
+    )
+    .await?;
     context.metrics.slots(found, "made", 1);
     tell(context, &backup, slot);
     if new && backup.annotations().contains_key(ANNOTATION_ADMITTED) {
