@@ -127,8 +127,8 @@ pub struct BackupRepoStatus {
     /// Whether backups without a named repository go here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_default: Option<bool>,
-    /// Holdfast's own. Since when the repository has been PreChecking: what it names and does not exist yet is waited
-    /// for that long.
+    /// Holdfast's own. Since when the repository has been in phase `PreChecking`: what it names and does not exist yet
+    /// is waited for from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_since: Option<Time>,
     /// Holdfast's own. How far the repository's deletion has come; only while it is being deleted.

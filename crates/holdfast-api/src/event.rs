@@ -73,7 +73,7 @@ impl BusEventKind {
         format!("{SUBJECTS}.{}.{}.>", self.kind(), self.verb())
     }
 
-    /// The type of the CloudEvent.
+    /// The type of the message, as `CloudEvents` has it.
     pub fn cloud_event_type(self) -> String {
         format!("io.holdfast.{}.{}.v1", self.kind(), self.verb())
     }

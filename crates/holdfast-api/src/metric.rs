@@ -135,7 +135,7 @@ metrics! {
     GC_PURGE_DURATION: GC, SLOW, "purge_seconds" [], "seconds", "Duration of purge jobs that removed everything.";
     GC_BLOCKED: GC, GAUGE, "blocked_backups" [], "backups", "Deleted Backups that wait for increments that stay.";
 
-    RESTORE_JOBS: RESTORE, GAUGE, "restorejobs_objects" ["phase"], "objects", "RestoreJobs, by phase.";
+    RESTORE_JOBS: RESTORE, GAUGE, "restorejobs_objects" ["phase"], "objects", "Restores, by phase.";
     RESTORE_ENDED: RESTORE, COUNTER, "ended_total" ["outcome", "reason"], "restores", "Restores that ended, by outcome and reason.";
     RESTORE_STEPS: RESTORE, SLOW, "step_seconds" ["step"], "seconds", "Time from a restore's start to the end of each step.";
 }

@@ -12,8 +12,8 @@ impl Backup {
 }
 
 impl BackupPhase {
-    /// Whether the run is over: Completed, Failed, or Deleting, in which only the removal of its files goes on. No run
-    /// comes back from these to New, InProgress or Running.
+    /// Whether the run is over: `Completed`, `Failed`, or `Deleting`, in which only the removal of its files goes on. No run
+    /// comes back from these to `New`, `InProgress` or `Running`.
     pub const fn is_terminal(self) -> bool {
         match self {
             Self::Completed | Self::Failed | Self::Deleting => true,

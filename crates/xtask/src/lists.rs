@@ -1,5 +1,5 @@
-//! Checks that the words of the closed lists are typed nowhere but in the crate that declares them: a word that is typed
-//! again is one that a change forgets, or that was never declared.
+//! Checks the closed lists of `holdfast-api` against the sources: their words are typed nowhere else, since a word that is
+//! typed again is one that a change forgets, and each is used, since people wait for what is listed.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -17,25 +17,48 @@ const KUBERNETES: &str = "Kubernetes' own word";
 /// Crates whose sources are not looked at: the one that declares, and what only tests use.
 const LEFT_OUT: &[&str] = &["holdfast-api", "holdfast-testkit"];
 
-/// Fails if a source file, tests left out, holds a word of the lists as text.
+/// Fails if a source file, tests left out, holds a word of the lists as text, or none uses a word.
 pub(crate) fn check(root: &Path) -> anyhow::Result<()> {
     let words = words();
     let mut sources = Vec::new();
     collect(&root.join("crates"), &mut sources)?;
     let mut wrong = Vec::new();
+    let mut unused = variants();
     for path in sources {
         let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
         if is_test(&name) || LEFT_OUT.iter().any(|left| name.starts_with(&format!("crates/{left}/"))) {
             continue;
         }
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        unused.retain(|variant| !uses(&text, variant));
         wrong.extend(
             found(&text, &words)
                 .into_iter()
                 .map(|(line, what)| format!("{name}:{line} types {what}")),
         );
     }
+    wrong.extend(
+        unused
+            .into_iter()
+            .map(|variant| format!("{variant} is listed and never given")),
+    );
     report(&wrong)
+}
+
+/// How each word is written where it is used.
+fn variants() -> Vec<String> {
+    let reasons = Reason::ALL.iter().map(|reason| format!("Reason::{reason:?}"));
+    // The builder in holdfast-api itself gives these to every kind.
+    let summary = [ConditionType::Ready, ConditionType::Reconciling, ConditionType::Stalled];
+    let types = ConditionType::ALL.iter().filter(|kind| !summary.contains(kind));
+    let types = types.map(|kind| format!("ConditionType::{kind:?}"));
+    let events = BusEventKind::ALL.iter().map(|kind| format!("BusEventKind::{kind:?}"));
+    reasons.chain(types).chain(events).collect()
+}
+
+fn uses(text: &str, variant: &str) -> bool {
+    let mut parts = text.split(variant).skip(1);
+    parts.any(|rest| !rest.starts_with(|char: char| char.is_alphanumeric()))
 }
 
 /// Each word and what it is.
@@ -125,6 +148,7 @@ mod tests {
             "let d = \"the NameTaken reason\";\n",
             "#[cfg(test)]\nmod tests {\n    let e = \"NameTaken\";\n}\n",
         );
+        assert!(uses("x(Reason::NotFound)", "Reason::NotFound") && !uses("Reason::NotFoundHere", "Reason::NotFound"));
         let lines: Vec<usize> = found(text, &words()).into_iter().map(|(line, _)| line).collect();
         assert_eq!(lines, [1, 3, 5, 5, 6]);
     }
