@@ -107,7 +107,7 @@ fn intent(pass: &Pass, write: Option<&Write>) -> String {
     format!("{}/{kind}", pass.backup.resource_version().unwrap_or_default())
 }
 
-/// Events and news of what is stored now.
+/// Events and messages about what is stored now.
 async fn tell(context: &Context, pass: &Pass, events: Vec<Event>, news: Vec<Notice>) {
     let backup = &*pass.backup;
     for Event { warning, reason, note } in events {

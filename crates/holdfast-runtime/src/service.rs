@@ -28,7 +28,7 @@ use crate::{
     telemetry::Telemetry,
 };
 
-/// How long events and news that still wait may take to leave, and a lease to be released.
+/// How long events and messages that still wait may take to leave, and a lease to be released.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// A running service: what its parts share. Clones are the same service.
@@ -44,7 +44,7 @@ pub struct Service {
     pub pod_name: String,
     /// Cancelled when the service shall stop: begin nothing new, finish what runs.
     pub shutdown: CancellationToken,
-    /// News to and from the other services.
+    /// Event messages to and from the other services.
     pub bus: Bus,
     /// Kubernetes Events.
     pub events: Events,
@@ -63,7 +63,7 @@ struct Inner {
     drain: Duration,
     /// Tasks of the service.
     tasks: TaskTracker,
-    /// Tasks that outlive them, to send their last events and news.
+    /// Tasks that outlive them, to send their last events and messages.
     last_tasks: TaskTracker,
     last: CancellationToken,
     electors: Mutex<Vec<(Stop, std::thread::JoinHandle<()>)>>,

@@ -109,7 +109,7 @@ pub struct Decision {
     pub write: Option<Write>,
     /// Event after it: whether it is a warning, reason, note.
     pub event: Option<(bool, Reason, String)>,
-    /// How it ended, for metrics and news.
+    /// How it ended, for metrics and the bus.
     pub outcome: Option<Reason>,
     /// When to look again.
     pub next: Next,
