@@ -39,6 +39,7 @@ generated:
 	cargo xtask check-generated
 	cargo xtask check-deps
 	cargo xtask check-files
+	cargo xtask check-lists
 
 .PHONY: unit
 unit:

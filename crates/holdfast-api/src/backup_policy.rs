@@ -1,5 +1,7 @@
 //! Kind BackupPolicy.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::{
     api::resource::Quantity,
     apis::meta::v1::{Condition, Time},
@@ -266,4 +268,35 @@ pub struct BackupPolicyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
+    /// Holdfast's own. How the schedule of each type of backup stands, by type: `datafile`, `logfile`, `snapshot`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schedules: BTreeMap<String, ScheduleStatus>,
+}
+
+/// How the schedule of one type of backup stands. Holdfast's own.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleStatus {
+    /// Whether the schedule is on and can be used.
+    #[serde(default)]
+    pub enabled: bool,
+    /// The cron expression that its slots are counted by, while it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expression: Option<String>,
+    /// Slots up to this time are settled: made, missed, skipped, or from before the schedule was as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled_until: Option<Time>,
+    /// Why the newest settled slot has no Backup; none where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<MissedSlot>,
+}
+
+/// Why a slot has no Backup. Holdfast's own.
+#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MissedSlot {
+    /// Why, as a documented reason.
+    pub reason: String,
+    /// What happened, for people.
+    pub message: String,
 }

@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Condition};
+use k8s_openapi::apimachinery::pkg::{
+    api::resource::Quantity,
+    apis::meta::v1::{Condition, Time},
+};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -124,4 +127,24 @@ pub struct BackupRepoStatus {
     /// Whether backups without a named repository go here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub is_default: Option<bool>,
+    /// Holdfast's own. Since when the repository has been in phase `PreChecking`: what it names and does not exist yet
+    /// is waited for from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<Time>,
+    /// Holdfast's own. How far the repository's deletion has come; only while it is being deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<RepoDeletion>,
+}
+
+/// How far a repository's deletion has come. Holdfast's own.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RepoDeletion {
+    /// Since when the repository is being deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// Since when nothing is in the way but volumes that the CSI driver has yet to remove; their Secret stays for a
+    /// while from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volumes_since: Option<Time>,
 }

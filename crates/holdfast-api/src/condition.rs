@@ -1,18 +1,189 @@
-//! Conditions in the form that kstatus reads: Ready, Reconciling, Stalled.
+//! Conditions in the form that kstatus reads: the one list of their types, and the one writer.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-pub use crate::reason::Reason;
+pub use crate::reason::{Origin, Reason, Shown};
 
 /// The object is as its spec asks.
-pub const READY: &str = "Ready";
+pub const READY: &str = ConditionType::Ready.as_str();
 /// Work on the object goes on.
-pub const RECONCILING: &str = "Reconciling";
+pub const RECONCILING: &str = ConditionType::Reconciling.as_str();
 /// Work on the object cannot go on without help.
-pub const STALLED: &str = "Stalled";
+pub const STALLED: &str = ConditionType::Stalled.as_str();
+
+/// The most characters of a message that are stored: the API server takes 32 KiB, and a character may have four bytes.
+const MESSAGE_MAX: usize = 8_000;
+
+macro_rules! condition_types {
+    ($($name:ident: $origin:ident, $kinds:literal, $meaning:literal;)*) => {
+        /// The types of conditions. The list is closed: alerts and scripts may rely on it.
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub enum ConditionType {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl ConditionType {
+            /// Every type.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The word in `type`.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// The kinds that have it, for the documents.
+            pub const fn kinds(self) -> &'static str {
+                match self { $(Self::$name => $kinds,)* }
+            }
+
+            /// What is so while it is True.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)* }
+            }
+
+            /// Whose word it is.
+            pub const fn origin(self) -> Origin {
+                match self { $(Self::$name => Origin::$origin,)* }
+            }
+        }
+    };
+}
+
+condition_types! {
+    Ready: Own, "all but BackupTool", "The object is as its spec asks.";
+    Reconciling: Own, "all but BackupTool", "Work on the object goes on.";
+    Stalled: Own, "all but BackupTool", "Work on the object cannot go on without help: the message says what to do.";
+    Scheduled: Own, "BackupPolicy", "A schedule of the policy is on and can be used.";
+    Verified: Own, "RestoreJob", "The backup's digests are right. False: they are not, or could not be checked.";
+    Writing: Own, "RestoreJob", "Volumes of the target have been given to a tool that writes them.";
+    StorageProviderReady: Original, "BackupRepo", "The provider exists and is Ready.";
+    ParametersChecked: Original, "BackupRepo", "Configuration and credentials are there and fit the provider.";
+    StorageClassCreated: Original, "BackupRepo", "The Secret and the StorageClass were made.";
+    PVCTemplateChecked: Original, "BackupRepo", "Claims can be made from the provider's template.";
+    DerivedObjectsDeleted: Original, "BackupRepo", "What was made for the repository is gone. False: the message says what is not.";
+    StorageClassCurrent: Own, "BackupRepo", "The StorageClass is what the templates give today.";
+    ClaimsCreated: Own, "BackupRepo", "Every namespace whose Backups wait for a claim has one.";
+    SharesDiskWithData: Own, "BackupRepo", "Backups are on the disk that they protect.";
+    CSIDriverInstalled: Original, "StorageProvider", "The provider's CSI driver is installed, or it needs none.";
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Status {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// It cannot be told.
+    Unknown,
+}
+
+impl Status {
+    /// The word in `status`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl From<bool> for Status {
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
+}
+
+/// The conditions of one object while a new status is worked out. Every condition goes through here: times move only
+/// with the status, messages are cut to what the API server takes, and hints are added where one helps.
+#[derive(Clone, Debug)]
+pub struct Conditions {
+    list: Vec<Condition>,
+    generation: i64,
+    now: Timestamp,
+}
+
+impl Conditions {
+    /// Goes on from the stored conditions. `generation` is that of the object as observed; `now` becomes
+    /// `lastTransitionTime` of each condition whose status changes.
+    pub fn of(list: Vec<Condition>, generation: Option<i64>, now: Timestamp) -> Self {
+        Self {
+            list,
+            generation: generation.unwrap_or_default(),
+            now,
+        }
+    }
+
+    /// Says in the three conditions of every kind that the object is as its spec asks.
+    pub fn ready(&mut self, reason: Reason, text: &str) -> &mut Self {
+        self.summary([true, false, false], reason, text)
+    }
+
+    /// Says in the three conditions of every kind what is being done or waited for.
+    pub fn reconciling(&mut self, reason: Reason, text: &str) -> &mut Self {
+        self.summary([false, true, false], reason, text)
+    }
+
+    /// Says in the three conditions of every kind why nothing goes on, and what to do.
+    pub fn stalled(&mut self, reason: Reason, text: &str) -> &mut Self {
+        self.summary([false, false, true], reason, text)
+    }
+
+    /// Ready, Reconciling and Stalled together, so that they never contradict each other.
+    fn summary(&mut self, [ready, reconciling, stalled]: [bool; 3], reason: Reason, text: &str) -> &mut Self {
+        let message = message(reason, text);
+        self.set(ConditionType::Ready, ready, reason, &message)
+            .set(ConditionType::Reconciling, reconciling, reason, &message)
+            .set(ConditionType::Stalled, stalled, reason, &message)
+    }
+
+    /// Sets one condition to exactly this text.
+    pub fn set(&mut self, kind: ConditionType, status: impl Into<Status>, reason: Reason, text: &str) -> &mut Self {
+        let status = status.into().as_str();
+        let (reason, generation, now) = (reason.as_str(), self.generation, self.now);
+        put(&mut self.list, kind.as_str(), status, reason, text, generation, now);
+        self
+    }
+
+    /// Takes a condition away: it says nothing about the object as it is now.
+    pub fn remove(&mut self, kind: ConditionType) -> &mut Self {
+        self.list.retain(|condition| condition.type_ != kind.as_str());
+        self
+    }
+
+    /// Whether a condition is True.
+    pub fn holds(&self, kind: ConditionType) -> bool {
+        holds(&self.list, kind.as_str())
+    }
+
+    /// Whether there is a condition of that type.
+    pub fn has(&self, kind: ConditionType) -> bool {
+        find(&self.list, kind).is_some()
+    }
+
+    /// The conditions, to be stored.
+    pub fn into_list(self) -> Vec<Condition> {
+        self.list
+    }
+}
+
+/// What happened, and after it what to do where something is in the way.
+pub fn message(reason: Reason, text: &str) -> String {
+    match (reason.is_trouble(), text.is_empty()) {
+        (false, _) => text.to_owned(),
+        (true, false) => format!("{text}: {}", reason.hint()),
+        (true, true) => reason.hint().to_owned(),
+    }
+}
+
+/// The condition of a type.
+pub fn find(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {
+    conditions.iter().find(|condition| condition.type_ == kind.as_str())
+}
 
 /// Sets a condition; true if that changed anything. `now` becomes `lastTransitionTime` only where the status changes.
 ///
@@ -26,19 +197,11 @@ pub fn set(
     generation: i64,
     now: Timestamp,
 ) -> bool {
-    put(
-        conditions,
-        kind,
-        if status { "True" } else { "False" },
-        reason.as_str(),
-        message,
-        generation,
-        now,
-    )
+    let status = Status::from(status).as_str();
+    put(conditions, kind, status, reason.as_str(), message, generation, now)
 }
 
-/// As [`set`], for conditions whose words the original API fixed.
-pub fn put(
+fn put(
     conditions: &mut Vec<Condition>,
     kind: &str,
     status: &str,
@@ -47,7 +210,7 @@ pub fn put(
     generation: i64,
     now: Timestamp,
 ) -> bool {
-    let message: String = message.chars().take(8_000).collect();
+    let message: String = message.chars().take(MESSAGE_MAX).collect();
     if let Some(condition) = conditions.iter_mut().find(|condition| condition.type_ == kind) {
         let turned = condition.status != status;
         let changed = turned
@@ -85,6 +248,10 @@ pub fn holds(conditions: &[Condition], kind: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
     #[test]
     fn the_transition_time_moves_with_the_status_only() {
         let (early, late) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(60).unwrap());
@@ -97,5 +264,47 @@ mod tests {
         assert_eq!(conditions[0].last_transition_time, Time(late));
         assert!(holds(&conditions, READY));
         assert_eq!(conditions.len(), 1);
+    }
+
+    #[test]
+    fn the_three_conditions_never_contradict_each_other() {
+        let mut conditions = Conditions::of(Vec::new(), Some(3), at(1));
+        conditions.reconciling(Reason::InProgress, "at work");
+        let list = conditions.into_list();
+        let mut conditions = Conditions::of(list, Some(3), at(9));
+        conditions.stalled(Reason::ToolFailed, "exit 1");
+        let list = conditions.into_list();
+        let rows: Vec<_> = list
+            .iter()
+            .map(|one| (one.type_.as_str(), one.status.as_str(), one.last_transition_time.0))
+            .collect();
+        let expected = [
+            ("Ready", "False", at(1)),
+            ("Reconciling", "False", at(9)),
+            ("Stalled", "True", at(9)),
+        ];
+        assert_eq!(rows, expected);
+        assert!(list.iter().all(|one| one.observed_generation == Some(3)));
+    }
+
+    #[test]
+    fn a_hint_follows_where_something_is_to_be_done() {
+        let mut conditions = Conditions::of(Vec::new(), None, at(0));
+        conditions.stalled(Reason::ToolFailed, "exit 1");
+        let stalled = find(&conditions.list, ConditionType::Stalled).unwrap();
+        assert_eq!(stalled.message, format!("exit 1: {}", Reason::ToolFailed.hint()));
+        conditions.ready(Reason::Completed, "sealed");
+        assert_eq!(find(&conditions.list, ConditionType::Ready).unwrap().message, "sealed");
+        conditions.set(ConditionType::Verified, Status::Unknown, Reason::ToolFailed, "as it is");
+        assert_eq!(
+            find(&conditions.list, ConditionType::Verified).unwrap().message,
+            "as it is"
+        );
+        let long = "ä".repeat(2 * MESSAGE_MAX);
+        conditions.set(ConditionType::Verified, false, Reason::ToolFailed, &long);
+        let cut = &find(&conditions.list, ConditionType::Verified).unwrap().message;
+        assert_eq!(cut.chars().count(), MESSAGE_MAX);
+        assert!(conditions.has(ConditionType::Verified) && !conditions.holds(ConditionType::Verified));
+        assert!(!conditions.remove(ConditionType::Verified).has(ConditionType::Verified));
     }
 }

@@ -1,4 +1,4 @@
-//! The API that Holdfast serves: its six kinds, its names, its conditions, and what the agent answers.
+//! The API that Holdfast serves: its six kinds, their names and conditions, its messages and metrics, and the agent's answers.
 //!
 //! Groups `dataprotection.kubeblocks.io` and `storage.kubeblocks.io`, version `v1alpha1`. Fields marked as
 //! Holdfast's own are additions: a manifest without them behaves as the API always promised.
@@ -13,11 +13,15 @@ mod backup_tool;
 mod common;
 pub mod condition;
 pub mod crds;
+pub mod event;
+pub mod metric;
 pub mod names;
+mod phase;
 mod plan;
 mod reason;
 mod restore_job;
 mod schema;
+mod service;
 mod storage_provider;
 pub mod suspend_lock;
 
@@ -27,16 +31,18 @@ pub use backup::{
 };
 pub use backup_policy::{
     BackupPolicy, BackupPolicyHook, BackupPolicyPhase, BackupPolicySpec, BackupPolicyStatus, BackupStatusUpdate,
-    BackupStatusUpdateStage, BasePolicy, CommonBackupPolicy, CreatePvcPolicy, PersistentVolumeClaim,
-    PersistentVolumeConfigMap, RetentionSpec, Schedule, SchedulePolicy, SnapshotPolicy,
+    BackupStatusUpdateStage, BasePolicy, CommonBackupPolicy, CreatePvcPolicy, MissedSlot, PersistentVolumeClaim,
+    PersistentVolumeConfigMap, RetentionSpec, Schedule, SchedulePolicy, ScheduleStatus, SnapshotPolicy,
 };
-pub use backup_repo::{BackupRepo, BackupRepoPhase, BackupRepoSpec, BackupRepoStatus, PvReclaimPolicy};
+pub use backup_repo::{BackupRepo, BackupRepoPhase, BackupRepoSpec, BackupRepoStatus, PvReclaimPolicy, RepoDeletion};
 pub use backup_tool::{
     BackupTool, BackupToolSpec, BackupToolStatus, DeployKind, LogicalConfig, PhysicalConfig, PodRestoreScope,
 };
 pub use common::{BackupPolicySecret, SecretReference, TargetCluster};
+pub use phase::ObjectMetaExt;
 pub use plan::{BackupPlan, RestorePlan};
 pub use restore_job::{RestoreJob, RestoreJobPhase, RestoreJobSpec, RestoreJobStatus};
+pub use service::Service;
 pub use storage_provider::{
     ParametersSchema, StorageProvider, StorageProviderPhase, StorageProviderSpec, StorageProviderStatus,
 };

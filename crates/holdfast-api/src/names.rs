@@ -38,10 +38,6 @@ pub const LABEL_NEED_REPO_PVC: &str = "dataprotection.kubeblocks.io/need-repo-pv
 pub const LABEL_RESTORE_JOB_NAME: &str = "restorejobs.dataprotection.kubeblocks.io/name";
 /// Whether a Backup is kept: `Retain` (in any case), `RetainUntilExpired`, `Delete`.
 pub const LABEL_BACKUP_PROTECTION: &str = "kubeblocks.io/backup-protection";
-/// Role of a pod in its cluster.
-pub const LABEL_KUBEBLOCKS_ROLE: &str = "kubeblocks.io/role";
-/// What a volume holds: `data` or `log`.
-pub const LABEL_VOLUME_TYPE: &str = "kubeblocks.io/volume-type";
 
 /// Uid of the Backup that a child belongs to.
 pub const LABEL_BACKUP_UID: &str = "holdfast.io/backup-uid";
@@ -70,18 +66,8 @@ pub const ANNOTATION_TARGET_POD_NAME: &str = "dataprotection.kubeblocks.io/targe
 pub const ANNOTATION_PATH_PREFIX: &str = "dataprotection.kubeblocks.io/path-prefix";
 /// `true` on the repository that is used where none is named.
 pub const ANNOTATION_IS_DEFAULT_REPO: &str = "dataprotection.kubeblocks.io/is-default-repo";
-/// `true` on the policy that is used where none is named.
-pub const ANNOTATION_IS_DEFAULT_POLICY: &str = "dataprotection.kubeblocks.io/is-default-policy";
-/// The cluster's specification at the time of the Backup, as JSON.
-pub const ANNOTATION_CLUSTER_SNAPSHOT: &str = "kubeblocks.io/cluster-snapshot";
 /// `true` on claims that a policy caused.
 pub const ANNOTATION_CREATED_BY_POLICY: &str = "dataprotection.kubeblocks.io/created-by-policy";
-/// Digest of the template that a Secret was rendered from.
-pub const ANNOTATION_SECRET_TEMPLATE_DIGEST: &str = "dataprotection.kubeblocks.io/secret-template-md5";
-/// Digest of the values that a Secret was rendered with.
-pub const ANNOTATION_TEMPLATE_VALUES_DIGEST: &str = "dataprotection.kubeblocks.io/template-values-md5";
-/// Digest of the template that claims are rendered from.
-pub const ANNOTATION_PVC_TEMPLATE_DIGEST: &str = "dataprotection.kubeblocks.io/pvc-template-md5";
 
 /// When a Backup was admitted, in RFC 3339: from then on executors may start it.
 pub const ANNOTATION_ADMITTED: &str = "holdfast.io/admitted";

@@ -129,8 +129,7 @@ struct Waiting {
 impl Waiting {
     fn of(&self, namespace: Option<&str>) -> Vec<Key> {
         let waits = |backup: &Arc<Backup>| {
-            let phase = backup.status.as_ref().and_then(|status| status.phase);
-            phase.is_none_or(|phase| phase == BackupPhase::New)
+            backup.phase() == BackupPhase::New
                 && namespace.is_none_or(|namespace| backup.metadata.namespace.as_deref() == Some(namespace))
         };
         self.backups

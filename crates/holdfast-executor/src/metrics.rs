@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use holdfast_api::condition::READY;
+use holdfast_api::condition::{self, ConditionType};
 use holdfast_api::names::ANNOTATION_ADMITTED;
-use holdfast_api::{Backup, BackupPhase};
-use holdfast_runtime::metrics::{self, GaugeVec, HistogramVec, IntCounterVec, SLOW_SECONDS};
+use holdfast_api::{Backup, BackupPhase, metric};
+use holdfast_runtime::metrics::{self, GaugeVec, HistogramVec, IntCounterVec};
 use holdfast_runtime::{Service, clock};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -21,31 +21,10 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn register(service: &Service) -> Result<Self, metrics::Error> {
         Ok(Self {
-            active: metrics::gauge(
-                service,
-                "active_backups",
-                "Backups that are not over, by phase.",
-                &["phase"],
-            )?,
-            steps: metrics::histogram(
-                service,
-                "backup_step_seconds",
-                "Duration of a Backup's steps: admitted to started, started to job, started to completed.",
-                &["step"],
-                SLOW_SECONDS,
-            )?,
-            failures: metrics::counter(
-                service,
-                "backup_failures_total",
-                "Backups that ended as Failed, by reason.",
-                &["namespace", "policy", "reason"],
-            )?,
-            last_success: metrics::gauge(
-                service,
-                "last_success_timestamp_seconds",
-                "When a Backup last completed, as Unix time.",
-                &["namespace", "policy"],
-            )?,
+            active: metrics::gauge(service, &metric::EXECUTOR_ACTIVE)?,
+            steps: metrics::histogram(service, &metric::EXECUTOR_STEPS)?,
+            failures: metrics::counter(service, &metric::EXECUTOR_FAILURES)?,
+            last_success: metrics::gauge(service, &metric::EXECUTOR_LAST_SUCCESS)?,
         })
     }
 
@@ -57,7 +36,7 @@ impl Metrics {
             BackupPhase::Running,
             BackupPhase::Deleting,
         ] {
-            let count = backups.iter().filter(|backup| phase_of(backup) == phase).count();
+            let count = backups.iter().filter(|backup| backup.phase() == phase).count();
             let count = u32::try_from(count).unwrap_or(u32::MAX);
             self.active.with_label_values(&[phase.as_str()]).set(count.into());
         }
@@ -73,7 +52,7 @@ impl Metrics {
         if created {
             self.step("started_to_job", started, now);
         }
-        let (from, to) = (phase_of(before), phase_of(after));
+        let (from, to) = (before.phase(), after.phase());
         if from == to {
             return;
         }
@@ -99,7 +78,7 @@ impl Metrics {
                     .as_ref()
                     .map(|status| status.conditions.as_slice())
                     .unwrap_or_default();
-                let ready = conditions.iter().find(|condition| condition.type_ == READY);
+                let ready = condition::find(conditions, ConditionType::Ready);
                 let reason = ready.map_or("Unknown", |condition| condition.reason.as_str());
                 self.failures
                     .with_label_values(&[namespace.as_str(), policy, reason])
@@ -116,14 +95,6 @@ impl Metrics {
                 .observe(to.duration_since(from).as_secs_f64().max(0.0));
         }
     }
-}
-
-fn phase_of(backup: &Backup) -> BackupPhase {
-    backup
-        .status
-        .as_ref()
-        .and_then(|status| status.phase)
-        .unwrap_or_default()
 }
 
 fn seconds(time: Timestamp) -> f64 {

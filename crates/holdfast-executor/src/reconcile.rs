@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use holdfast_api::event::BusEvent;
 use holdfast_api::names::ANNOTATION_TRACEPARENT;
 use holdfast_core::backup::{self, Decision, Event, Notice, Write, decide};
 use holdfast_runtime::queue::Next;
 use holdfast_runtime::watch::Key;
 use holdfast_runtime::write::WriteError;
-use holdfast_runtime::{News, clock, trace};
+use holdfast_runtime::{clock, trace};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
@@ -106,30 +107,25 @@ fn intent(pass: &Pass, write: Option<&Write>) -> String {
     format!("{}/{kind}", pass.backup.resource_version().unwrap_or_default())
 }
 
-/// Events and news of what is stored now.
+/// Events and messages about what is stored now.
 async fn tell(context: &Context, pass: &Pass, events: Vec<Event>, news: Vec<Notice>) {
     let backup = &*pass.backup;
     for Event { warning, reason, note } in events {
         context.service.events.publish(backup, warning, &reason, &note).await;
     }
     for Notice {
-        verb,
-        transition,
+        kind,
+        from,
         start,
         reason,
     } in news
     {
         let data = reason.map_or(Value::Null, |reason| json!({"reason": reason.as_str()}));
-        context.service.bus.publish(News {
-            kind: "backup",
-            verb,
-            namespace: backup.namespace().unwrap_or_default(),
-            name: backup.name_any(),
-            uid: backup.uid().unwrap_or_default(),
-            transition: transition.to_owned(),
+        context.service.bus.publish(BusEvent {
+            from: from.as_str(),
             start: Some(start),
-            traceparent: backup.annotations().get(ANNOTATION_TRACEPARENT).cloned(),
             data,
+            ..BusEvent::of(kind, backup)
         });
     }
 }

@@ -14,14 +14,13 @@ use kube::{Api, ResourceExt as _};
 
 use crate::Context;
 use crate::reconcile::sooner;
-use crate::write_back_cache::has_ended;
 
 /// Looks at the Jobs of Backups of that name: of earlier ones, and of one that has ended.
 pub(crate) async fn sweep(context: &Context, key: &Key, current: Option<&Backup>) -> Result<Next, WriteError> {
     let mut next = Next::AwaitChange;
     for job in context.caches.jobs_of(key) {
         let active = current
-            .filter(|backup| !has_ended(backup))
+            .filter(|backup| !backup.phase().is_terminal())
             .and_then(|backup| backup.metadata.uid.as_deref());
         if active == uid_of(&job) {
             continue;
@@ -75,5 +74,9 @@ async fn owner(context: &Context, key: &Key, uid: &str) -> Result<Owner, WriteEr
         return Ok(Owner::Over);
     }
     context.written.backup(&backup);
-    Ok(if has_ended(&backup) { Owner::Over } else { Owner::Active })
+    Ok(if backup.phase().is_terminal() {
+        Owner::Over
+    } else {
+        Owner::Active
+    })
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use holdfast_api::{Backup, BackupPhase};
+use holdfast_api::Backup;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt as _;
 
@@ -55,7 +55,7 @@ impl WriteBackCache {
         entries
             .get(uid)
             .and_then(|entry| entry.backup.as_ref())
-            .is_some_and(|backup| has_ended(backup))
+            .is_some_and(|backup| backup.phase().is_terminal())
     }
 
     /// Remembers a Job that was just created.
@@ -104,15 +104,6 @@ impl WriteBackCache {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether a Backup is over for the executor.
-pub(crate) fn has_ended(backup: &Backup) -> bool {
-    let phase = backup.status.as_ref().and_then(|status| status.phase);
-    matches!(
-        phase,
-        Some(BackupPhase::Completed | BackupPhase::Failed | BackupPhase::Deleting)
-    )
 }
 
 /// Versions of one object grow with etcd's revision; a wrong guess costs a conflict.

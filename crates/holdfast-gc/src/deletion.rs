@@ -2,10 +2,14 @@
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
-use holdfast_api::{Backup, BackupPhase, condition::Reason, names::ANNOTATION_TRACEPARENT};
+use holdfast_api::{
+    Backup, BackupPhase, ObjectMetaExt as _,
+    condition::Reason,
+    event::{BusEvent, BusEventKind},
+};
 use holdfast_core::gc::{self, Observed, Place, Write, place};
 use holdfast_runtime::{
-    News, Next, clock,
+    Next, clock,
     watch::Key,
     write::{self, WriteError},
 };
@@ -98,7 +102,7 @@ async fn observe(context: &Context, key: &Key, backup: Backup) -> Result<Observe
 pub(crate) async fn is_terminating(context: &Context, namespace: &str) -> Result<bool, WriteError> {
     let api: Api<Namespace> = Api::all(context.service.client.clone());
     let found = write::get(&api, namespace).await?;
-    Ok(found.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()))
+    Ok(found.is_none_or(|namespace| namespace.is_terminating()))
 }
 
 /// Takes the finalizer off: the Backup is gone with it.
@@ -125,16 +129,10 @@ where
     }
     tracing::info!(backup = %Key::of(backup), reason, "released");
     context.metrics.deleted(reason);
-    context.service.bus.publish(News {
-        kind: "backup",
-        verb: "deleted",
-        namespace: backup.namespace().unwrap_or_default(),
-        name: backup.name_any(),
-        uid,
-        transition: "Deleting->gone".to_owned(),
-        traceparent: backup.annotations().get(ANNOTATION_TRACEPARENT).cloned(),
+    context.service.bus.publish(BusEvent {
+        from: BackupPhase::Deleting.as_str(),
         data: serde_json::json!({ "reason": reason }),
-        ..News::default()
+        ..BusEvent::of(BusEventKind::BackupDeleted, backup)
     });
     Ok(())
 }

@@ -78,7 +78,7 @@ fn note(context: &Context, change: &Change<BackupSummary>) {
     }
 }
 
-/// News of a Backup wakes its policy; what the watch has not shown yet, it will.
+/// A message about a Backup wakes its policy; what the watch has not shown yet, it will.
 pub(crate) fn wake(context: &Context, key: &Key) -> Next {
     if let Some(backup) = context.known(key) {
         context.queues.groups.push(group_of(&backup));

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use holdfast_api::{
     BackupPolicy,
+    event::BusEventKind,
     names::{LABEL_ROLE, ROLE_PURGE},
 };
 use holdfast_core::gc::{At, BackupSummary, Batch, Index, concerns, is_ours};
@@ -99,10 +100,10 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     }
     index_feed::follow_backups(&context, &backups);
     forward(&context);
-    let news = Queue::new("news");
+    let messages = Queue::new("messages");
     service
         .bus
-        .wake_leader(&service, "gc", &["backup.completed.>"], &news, &context.leader);
+        .wake_leader(&service, "gc", &[BusEventKind::BackupCompleted], &messages, &context.leader);
     service.spawn("slow pass", slow_pass(Arc::clone(&context)));
     let Queues {
         groups,
@@ -111,7 +112,7 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     } = &context.queues;
     let handlers = args.concurrency;
     tokio::join!(
-        queue::work(&service, news, 1, |key| std::future::ready(Ok::<_, error::Error>(
+        queue::work(&service, messages, 1, |key| std::future::ready(Ok::<_, error::Error>(
             index_feed::wake(&context, &key)
         ))),
         queue::work(&service, groups.clone(), handlers, |key| retention::reconcile(

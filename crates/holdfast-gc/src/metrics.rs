@@ -1,8 +1,9 @@
 //! What gc measures.
 
+use holdfast_api::metric;
 use holdfast_runtime::{
     Service,
-    metrics::{self, Error, GaugeVec, HistogramVec, IntCounterVec, SLOW_SECONDS},
+    metrics::{self, Error, GaugeVec, HistogramVec, IntCounterVec},
 };
 
 /// gc's own metrics.
@@ -21,33 +22,12 @@ const NONE: &[&str] = &[];
 impl Metrics {
     pub(crate) fn register(service: &Service) -> Result<Self, Error> {
         Ok(Self {
-            deleted: metrics::counter(
-                service,
-                "deleted_total",
-                "Backups that were let go, by what deleted them: expired, history-limit or user.",
-                &["reason"],
-            )?,
-            purged: metrics::counter(service, "purged_total", "Backups whose files were removed.", NONE)?,
-            freed: metrics::counter(
-                service,
-                "freed_bytes_total",
-                "Sizes of the files that purge jobs removed, also those that failed, as their agents told.",
-                NONE,
-            )?,
-            purge_failures: metrics::counter(service, "purge_failures_total", "Purge jobs that failed.", NONE)?,
-            purge_seconds: metrics::histogram(
-                service,
-                "purge_seconds",
-                "Duration of purge jobs that removed everything.",
-                NONE,
-                SLOW_SECONDS,
-            )?,
-            blocked: metrics::gauge(
-                service,
-                "blocked_backups",
-                "Deleted Backups that wait for increments that stay.",
-                NONE,
-            )?,
+            deleted: metrics::counter(service, &metric::GC_DELETED)?,
+            purged: metrics::counter(service, &metric::GC_PURGED)?,
+            freed: metrics::counter(service, &metric::GC_FREED)?,
+            purge_failures: metrics::counter(service, &metric::GC_PURGE_FAILURES)?,
+            purge_seconds: metrics::histogram(service, &metric::GC_PURGE_DURATION)?,
+            blocked: metrics::gauge(service, &metric::GC_BLOCKED)?,
         })
     }
 

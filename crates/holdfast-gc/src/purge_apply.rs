@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use holdfast_api::{Backup, BackupStatus, condition::Reason, names::ANNOTATION_REPOSITORY};
+use holdfast_api::{Backup, BackupStatus, ObjectMetaExt as _, condition::Reason, names::ANNOTATION_REPOSITORY};
 use holdfast_core::{
     backup::Event,
     gc::{
@@ -117,7 +117,7 @@ async fn exists(
     batch: Batch,
 ) -> Result<After, WriteError> {
     let found = write::get(api, name).await?;
-    let Some(job) = found.filter(|job| job.metadata.deletion_timestamp.is_none()) else {
+    let Some(job) = found.filter(|job| !job.is_terminating()) else {
         return Ok(After::Stop(Next::After(SOON)));
     };
     if is_ours(&job) && Batch::of(&job).as_ref() == Some(&batch) {

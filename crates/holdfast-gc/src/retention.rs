@@ -2,10 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use holdfast_api::{BackupPolicy, condition::Reason, names::ANNOTATION_TRACEPARENT};
+use holdfast_api::{
+    BackupPolicy,
+    condition::Reason,
+    event::{BusEvent, BusEventKind},
+};
 use holdfast_core::gc::{BackupSummary, Candidate, Group, Limits, next_expiration, retire};
 use holdfast_runtime::{
-    News, Next, clock,
+    Next, clock,
     watch::Key,
     write::{self, Propagation, WriteError},
 };
@@ -108,16 +112,9 @@ async fn remove(context: &Context, api: &Api<BackupSummary>, candidate: &Candida
         .events
         .publish(backup, false, candidate.reason.as_str(), note)
         .await;
-    context.service.bus.publish(News {
-        kind: "backup",
-        verb: "expired",
-        namespace: backup.namespace().unwrap_or_default(),
-        name,
-        uid,
-        transition: candidate.reason.as_str().to_owned(),
-        traceparent: backup.annotations().get(ANNOTATION_TRACEPARENT).cloned(),
+    context.service.bus.publish(BusEvent {
         data: serde_json::json!({ "reason": candidate.reason.as_str() }),
-        ..News::default()
+        ..BusEvent::of(BusEventKind::BackupExpired, backup)
     });
     Ok(())
 }

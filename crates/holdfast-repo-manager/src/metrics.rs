@@ -1,6 +1,6 @@
 //! What the repo-manager measures.
 
-use holdfast_api::{BackupRepoPhase, StorageProvider, StorageProviderPhase};
+use holdfast_api::{BackupRepoPhase, StorageProvider, StorageProviderPhase, metric};
 use holdfast_runtime::{
     Service,
     metrics::{self, Error, GaugeVec, IntCounterVec},
@@ -25,15 +25,11 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn register(service: &Service) -> Result<Self, Error> {
-        let repo_phase = "1 for the phase that the repository is in, 0 for the others.";
-        let provider_phase = "Storage providers in the phase.";
-        let warnings = "Problems of repositories that were reported, by reason.";
-        let claims = "Claims that were created for repositories.";
         Ok(Self {
-            repo_phase: metrics::gauge(service, "repo_phase_repos", repo_phase, &["repo", "phase"])?,
-            provider_phase: metrics::gauge(service, "provider_phase_providers", provider_phase, &["phase"])?,
-            warnings: metrics::counter(service, "repo_problems_total", warnings, &["repo", "reason"])?,
-            claims: metrics::counter(service, "claims_created_total", claims, &["repo"])?,
+            repo_phase: metrics::gauge(service, &metric::REPO_PHASE)?,
+            provider_phase: metrics::gauge(service, &metric::REPO_PROVIDERS)?,
+            warnings: metrics::counter(service, &metric::REPO_PROBLEMS)?,
+            claims: metrics::counter(service, &metric::REPO_CLAIMS_CREATED)?,
         })
     }
 

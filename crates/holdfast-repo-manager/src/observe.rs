@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
 
 use holdfast_api::{
-    Backup, BackupPhase, BackupRepo,
+    Backup, BackupPhase, BackupRepo, ObjectMetaExt as _,
     names::{LABEL_BACKUP_REPO_NAME, LABEL_REPO_UID},
 };
 use holdfast_core::repo::{self, Credential, Names, Observed, Waiting};
@@ -33,7 +33,7 @@ pub(crate) async fn repo(context: &Context, repo: &BackupRepo) -> Result<Observe
         ..Observed::default()
     };
     made(context, &names, &mut observed).await?;
-    if repo.metadata.deletion_timestamp.is_some() {
+    if repo.is_terminating() {
         deleting(context, &names, &mut observed).await?;
         return Ok(observed);
     }
@@ -124,8 +124,8 @@ fn waiting(backups: &[Arc<Backup>], repo: &BackupRepo) -> Vec<Waiting> {
     let label = repo::label_value(repo);
     let wants = |backup: &&Arc<Backup>| {
         backup.labels().get(LABEL_BACKUP_REPO_NAME) == Some(&label)
-            && backup.metadata.deletion_timestamp.is_none()
-            && backup.status.as_ref().and_then(|status| status.phase) != Some(BackupPhase::Failed)
+            && !backup.is_terminating()
+            && backup.phase() != BackupPhase::Failed
     };
     let mut waiting: Vec<Waiting> = backups
         .iter()

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use holdfast_api::StorageProvider;
+use holdfast_api::{ObjectMetaExt as _, StorageProvider};
 use holdfast_core::repo::{ObservedProvider, ProviderDecision, ProviderWrite, decide_provider};
 use holdfast_runtime::{
     Next, clock,
@@ -27,7 +27,7 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, W
         return Ok(Next::AwaitChange);
     };
     let driver = provider.spec.csi_driver_name.clone().unwrap_or_default();
-    let going = provider.metadata.deletion_timestamp.is_some();
+    let going = provider.is_terminating();
     let driver_installed = !going && observe::driver_installed(&context, &driver).await?;
     let observed = ObservedProvider {
         provider: (*provider).clone(),
@@ -55,7 +55,7 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, W
         context
             .service
             .events
-            .publish(&*provider, event.warning, &event.reason, &event.message)
+            .publish(&*provider, event.warning, event.reason.as_str(), &event.message)
             .await;
     }
     Ok(Next::After(AFTER_WRITE))

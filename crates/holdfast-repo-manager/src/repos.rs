@@ -2,9 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use holdfast_api::{BackupRepo, BackupRepoPhase};
+use holdfast_api::{
+    BackupRepo, BackupRepoPhase,
+    event::{BusEvent, BusEventKind},
+};
 use holdfast_core::repo::{self, Decision, Event, Next as After, Observed, Write};
-use holdfast_runtime::{News, Next, clock, watch::Key, write::WriteError};
+use holdfast_runtime::{Next, clock, watch::Key, write::WriteError};
 use kube::ResourceExt as _;
 
 use crate::{Context, apply, observe};
@@ -98,12 +101,12 @@ fn unclaimed(context: &Context, repo: &str, namespace: &str, error: WriteError) 
 async fn tell(context: &Context, repo: &BackupRepo, events: &[Event], news: Option<BackupRepoPhase>) {
     for event in events {
         if event.warning {
-            context.metrics.problem(&repo.name_any(), &event.reason);
+            context.metrics.problem(&repo.name_any(), event.reason.as_str());
         }
         context
             .service
             .events
-            .publish(repo, event.warning, &event.reason, &event.message)
+            .publish(repo, event.warning, event.reason.as_str(), &event.message)
             .await;
     }
     let Some(phase) = news else { return };
@@ -112,18 +115,14 @@ async fn tell(context: &Context, repo: &BackupRepo, events: &[Event], news: Opti
         .as_ref()
         .and_then(|status| status.phase)
         .map_or("", BackupRepoPhase::as_str);
-    context.service.bus.publish(News {
-        kind: "repo",
-        verb: if phase == BackupRepoPhase::Ready {
-            "ready"
-        } else {
-            "failed"
-        },
-        name: repo.name_any(),
-        uid: repo.uid().unwrap_or_default(),
-        transition: format!("{before}->{}", phase.as_str()),
-        // Two failures of one repository are two pieces of news.
+    let kind = match phase {
+        BackupRepoPhase::Ready => BusEventKind::RepoReady,
+        BackupRepoPhase::Failed | BackupRepoPhase::PreChecking | BackupRepoPhase::Deleting => BusEventKind::RepoFailed,
+    };
+    context.service.bus.publish(BusEvent {
+        from: before,
+        // Two failures of one repository are two messages.
         start: Some(clock::now()),
-        ..News::default()
+        ..BusEvent::of(kind, repo)
     });
 }

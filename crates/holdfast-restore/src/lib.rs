@@ -14,7 +14,7 @@ mod reconcile;
 use std::{sync::Arc, time::Duration};
 
 use holdfast_api::{
-    RestoreJob,
+    ObjectMetaExt as _, RestoreJob,
     names::{ANNOTATION_FULL_NAME, LABEL_RESTORE_UID},
 };
 use holdfast_core::restore::Settings;
@@ -89,7 +89,7 @@ async fn slow_pass(context: Arc<Context>, queue: Queue) {
         context.metrics.phases(&context.restores.all());
         if leader.leads() {
             for restore in context.restores.all() {
-                if !holdfast_core::restore::is_over(&restore) || restore.metadata.deletion_timestamp.is_some() {
+                if !restore.phase().is_terminal() || restore.is_terminating() {
                     queue.push(Key::of(&*restore));
                 }
             }

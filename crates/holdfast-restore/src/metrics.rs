@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use holdfast_api::{RestoreJob, RestoreJobPhase, RestoreJobStatus};
-use holdfast_core::restore;
+use holdfast_api::{
+    RestoreJob, RestoreJobPhase, RestoreJobStatus,
+    condition::{self, ConditionType},
+    metric,
+};
 use holdfast_runtime::{
     Service, clock,
-    metrics::{self, Error, GaugeVec, HistogramVec, IntCounterVec, SLOW_SECONDS},
+    metrics::{self, Error, GaugeVec, HistogramVec, IntCounterVec},
 };
 
 /// The restore service's own metrics.
@@ -20,20 +23,9 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn register(service: &Service) -> Result<Self, Error> {
         Ok(Self {
-            jobs: metrics::gauge(service, "restorejobs_objects", "RestoreJobs, by phase.", &["phase"])?,
-            ended: metrics::counter(
-                service,
-                "ended_total",
-                "Restores that ended, by outcome and reason.",
-                &["outcome", "reason"],
-            )?,
-            steps: metrics::histogram(
-                service,
-                "step_seconds",
-                "Time from a restore's start to the end of each step.",
-                &["step"],
-                SLOW_SECONDS,
-            )?,
+            jobs: metrics::gauge(service, &metric::RESTORE_JOBS)?,
+            ended: metrics::counter(service, &metric::RESTORE_ENDED)?,
+            steps: metrics::histogram(service, &metric::RESTORE_STEPS)?,
         })
     }
 
@@ -45,7 +37,7 @@ impl Metrics {
             RestoreJobPhase::Completed,
             RestoreJobPhase::Failed,
         ] {
-            let count = all.iter().filter(|one| restore::phase(one) == phase).count();
+            let count = all.iter().filter(|one| one.phase() == phase).count();
             self.jobs
                 .with_label_values(&[phase.as_str()])
                 .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
@@ -55,14 +47,10 @@ impl Metrics {
     /// Notes that a restore went on: how long the step took that is over, and how it ended if it did.
     pub(crate) fn moved(&self, before: &RestoreJob, after: &RestoreJobStatus) {
         let reason = |status: &RestoreJobStatus| {
-            status
-                .conditions
-                .iter()
-                .find(|c| c.type_ == "Reconciling")
-                .map(|c| (c.reason.clone(), c.last_transition_time.0))
+            condition::find(&status.conditions, ConditionType::Reconciling).map(|condition| condition.reason.clone())
         };
         let was = before.status.as_ref().and_then(reason);
-        if let Some((step, _)) = was.filter(|was| reason(after).is_none_or(|now| now.0 != was.0)) {
+        if let Some(step) = was.filter(|was| reason(after).is_none_or(|now| now != *was)) {
             let since = before
                 .status
                 .as_ref()
@@ -81,11 +69,8 @@ impl Metrics {
                 return;
             }
         };
-        let word = after
-            .conditions
-            .iter()
-            .find(|c| c.type_ == "Ready")
-            .map_or("", |c| c.reason.as_str());
+        let ready = condition::find(&after.conditions, ConditionType::Ready);
+        let word = ready.map_or("", |condition| condition.reason.as_str());
         self.ended.with_label_values(&[outcome, word]).inc();
     }
 }

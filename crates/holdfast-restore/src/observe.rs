@@ -1,7 +1,7 @@
 //! Everything that a restore rests on, read from the API server itself.
 
 use holdfast_api::{
-    Backup, BackupTool, RestoreJob, RestoreJobPhase,
+    Backup, BackupTool, ObjectMetaExt as _, RestoreJob, RestoreJobPhase,
     names::{LABEL_RESTORE_UID, LABEL_ROLE, ROLE_RESTORE, ROLE_VERIFY},
 };
 use holdfast_core::{
@@ -32,10 +32,10 @@ pub(crate) async fn observe(
 ) -> Result<Observed, WriteError> {
     let client = context.service.client.clone();
     let namespace = found.namespace().unwrap_or_default();
-    let new = restore::phase(&found) == RestoreJobPhase::New;
+    let new = found.phase() == RestoreJobPhase::New;
     let mut unreadable = None;
     // One that is being deleted does not need them any more.
-    let backup = if new && found.metadata.deletion_timestamp.is_none() {
+    let backup = if new && !found.is_terminating() {
         let name = &found.spec.backup_job_name;
         read::<Backup>(client.clone(), Some(&namespace), name)
             .await?
@@ -145,7 +145,7 @@ async fn holder(
     }
     let client = context.service.client.clone();
     Ok(match read::<RestoreJob>(client, Some(namespace), &lock.name).await? {
-        Read::Found(other) if other.metadata.uid.as_ref() == Some(&lock.uid) && !restore::is_over(&other) => {
+        Read::Found(other) if other.metadata.uid.as_ref() == Some(&lock.uid) && !other.phase().is_terminal() => {
             LockHolder::AtWork(lock.name)
         }
         // Nobody can say how far it got, and it goes on where it was once it can be read.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use holdfast_api::{RestoreJob, names::LABEL_HELD};
+use holdfast_api::{RestoreJob, condition::Reason, names::LABEL_HELD};
 use holdfast_core::restore::{self, Workload};
 use holdfast_runtime::write::WriteError;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
@@ -53,7 +53,11 @@ where
     }
     if let Some(text) = restore::orphan(workload) {
         tracing::warn!(workload = workload.name(), "{text}");
-        context.service.events.publish(object, true, "TargetDirty", &text).await;
+        context
+            .service
+            .events
+            .publish(object, true, Reason::TargetDirty.as_str(), &text)
+            .await;
         told.0.insert(workload.uid().to_owned());
     }
     Ok(())

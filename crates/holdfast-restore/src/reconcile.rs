@@ -2,14 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use holdfast_api::RestoreJob;
+use holdfast_api::{
+    ObjectMetaExt as _, RestoreJob, RestoreJobPhase, RestoreJobStatus,
+    event::{BusEvent, BusEventKind},
+};
 use holdfast_core::restore::{self, Decision, Observed, Write};
 use holdfast_runtime::{
-    Category, News, Next, Retry, clock,
+    Category, Next, Retry, clock,
     watch::Key,
     write::{self, WriteError},
 };
-use kube::{Api, ResourceExt as _};
+use kube::Api;
 
 use crate::{Context, apply::apply, observe::observe};
 
@@ -32,7 +35,7 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     let Some(cached) = context.restores.by_key(&key) else {
         return Ok(Next::AwaitChange);
     };
-    if !context.leader.leads() || (restore::is_over(&cached) && cached.metadata.deletion_timestamp.is_none()) {
+    if !context.leader.leads() || (cached.phase().is_terminal() && !cached.is_terminating()) {
         return Ok(Next::AwaitChange);
     }
     let api: Api<RestoreJob> = Api::namespaced(context.service.client.clone(), &key.namespace);
@@ -89,26 +92,23 @@ async fn carry_out(context: &Context, found: &RestoreJob, decision: Decision) ->
     })
 }
 
-fn tell(context: &Context, before: &RestoreJob, after: &holdfast_api::RestoreJobStatus) {
-    let (from, to) = (restore::phase(before), after.phase.unwrap_or_default());
+/// Publishes what a written status has brought about.
+fn tell(context: &Context, before: &RestoreJob, after: &RestoreJobStatus) {
+    let (from, to) = (before.phase(), after.phase.unwrap_or_default());
     if from == to {
         return;
     }
-    context.service.bus.publish(News {
-        kind: "restore",
-        verb: match to {
-            holdfast_api::RestoreJobPhase::Completed => "completed",
-            holdfast_api::RestoreJobPhase::Failed => "failed",
-            holdfast_api::RestoreJobPhase::New
-            | holdfast_api::RestoreJobPhase::InProgressPhy
-            | holdfast_api::RestoreJobPhase::InProgressLogic => "started",
-        },
-        namespace: before.namespace().unwrap_or_default(),
-        name: before.name_any(),
-        uid: before.uid().unwrap_or_default(),
-        transition: format!("{}->{}", from.as_str(), to.as_str()),
+    let kind = match to {
+        RestoreJobPhase::Completed => BusEventKind::RestoreCompleted,
+        RestoreJobPhase::Failed => BusEventKind::RestoreFailed,
+        RestoreJobPhase::New | RestoreJobPhase::InProgressPhy | RestoreJobPhase::InProgressLogic => {
+            BusEventKind::RestoreStarted
+        }
+    };
+    context.service.bus.publish(BusEvent {
+        from: from.as_str(),
         start: after.start_timestamp.as_ref().map(|time| time.0),
         data: serde_json::json!({ "reason": after.failure_reason }),
-        ..News::default()
+        ..BusEvent::of(kind, before)
     });
 }

@@ -22,7 +22,7 @@ pub mod watch;
 pub mod write;
 
 pub use args::CommonArgs;
-pub use bus::{Bus, News};
+pub use bus::Bus;
 pub use category::{Category, Retry};
 pub use events::Events;
 pub use health::Gate;

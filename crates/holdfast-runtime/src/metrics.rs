@@ -1,7 +1,8 @@
 //! Metrics named `holdfast_<service>_<noun>_<unit>` in the registry of the service.
 //!
-//! Labels never carry object names except those of policies, repositories and namespaces.
+//! All are declared in [`holdfast_api::metric`]; here they become counters, gauges and histograms.
 
+use holdfast_api::metric::{self, Metric, MetricType};
 pub use prometheus::{
     Error, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
@@ -9,37 +10,35 @@ use prometheus::{HistogramOpts, Opts, core::Collector};
 
 use crate::Service;
 
-/// Bounds for durations of reconciling and requests, in seconds.
-pub const FAST_SECONDS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 30.0];
-/// Bounds for durations of backups and restores, in seconds.
-pub const SLOW_SECONDS: &[f64] = &[1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0];
-
-/// Registers a counter `holdfast_<service>_<name>`; the name ends in `_total`.
-pub fn counter(service: &Service, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
-    service.meter().counter(name, help, labels)
+/// Registers a counter of the service.
+///
+/// # Errors
+/// If it is not a counter, not the service's, or registered already.
+pub fn counter(service: &Service, metric: &Metric) -> Result<IntCounterVec, Error> {
+    service.meter().counter(metric)
 }
 
-/// Registers a gauge `holdfast_<service>_<name>`; the name ends in its unit.
-pub fn gauge(service: &Service, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, Error> {
-    service.meter().gauge(name, help, labels)
+/// As [`counter`], for a gauge.
+///
+/// # Errors
+/// As for [`counter`].
+pub fn gauge(service: &Service, metric: &Metric) -> Result<GaugeVec, Error> {
+    service.meter().gauge(metric)
 }
 
-/// Registers a histogram `holdfast_<service>_<name>`; the name ends in its unit, and so do the bounds.
-pub fn histogram(
-    service: &Service,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-    bounds: &[f64],
-) -> Result<HistogramVec, Error> {
-    service.meter().histogram(name, help, labels, bounds)
+/// As [`counter`], for a histogram.
+///
+/// # Errors
+/// As for [`counter`].
+pub fn histogram(service: &Service, metric: &Metric) -> Result<HistogramVec, Error> {
+    service.meter().histogram(metric)
 }
 
 /// Makes metrics of one service.
 #[derive(Clone, Debug)]
 pub struct Meter {
     registry: Registry,
-    prefix: String,
+    service: String,
 }
 
 impl Meter {
@@ -47,28 +46,51 @@ impl Meter {
     pub fn new(name: &str, registry: Registry) -> Self {
         Self {
             registry,
-            prefix: format!("holdfast_{}", name.replace('-', "_")),
+            service: name.to_owned(),
         }
     }
 
     /// See [`counter`].
-    pub fn counter(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
-        self.register(IntCounterVec::new(Opts::new(self.name(name), help), labels)?)
+    ///
+    /// # Errors
+    /// As for [`counter`].
+    pub fn counter(&self, metric: &Metric) -> Result<IntCounterVec, Error> {
+        let options = self.options(metric, metric.kind == MetricType::Counter)?;
+        self.register(IntCounterVec::new(options, metric.labels)?)
     }
 
     /// See [`gauge`].
-    pub fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, Error> {
-        self.register(GaugeVec::new(Opts::new(self.name(name), help), labels)?)
+    ///
+    /// # Errors
+    /// As for [`counter`].
+    pub fn gauge(&self, metric: &Metric) -> Result<GaugeVec, Error> {
+        let options = self.options(metric, metric.kind == MetricType::Gauge)?;
+        self.register(GaugeVec::new(options, metric.labels)?)
     }
 
     /// See [`histogram`].
-    pub fn histogram(&self, name: &str, help: &str, labels: &[&str], bounds: &[f64]) -> Result<HistogramVec, Error> {
-        let options = HistogramOpts::new(self.name(name), help).buckets(bounds.to_vec());
-        self.register(HistogramVec::new(options, labels)?)
+    ///
+    /// # Errors
+    /// As for [`counter`].
+    pub fn histogram(&self, metric: &Metric) -> Result<HistogramVec, Error> {
+        let (bounds, fits) = match metric.kind {
+            MetricType::Histogram(bounds) => (bounds.seconds(), true),
+            MetricType::Counter | MetricType::Gauge => (&[][..], false),
+        };
+        let options = HistogramOpts::from(self.options(metric, fits)?).buckets(bounds.to_vec());
+        self.register(HistogramVec::new(options, metric.labels)?)
     }
 
-    fn name(&self, name: &str) -> String {
-        format!("{}_{name}", self.prefix)
+    fn options(&self, metric: &Metric, fits: bool) -> Result<Opts, Error> {
+        let name = metric.name;
+        if !fits {
+            return Err(Error::Msg(format!("{name} is a {}", metric.kind.as_str())));
+        }
+        if !metric.services.iter().any(|service| service.as_str() == self.service) {
+            return Err(Error::Msg(format!("{name} is no metric of {}", self.service)));
+        }
+        let prefix = self.service.replace('-', "_");
+        Ok(Opts::new(format!("holdfast_{prefix}_{name}"), metric.help))
     }
 
     fn register<C: Collector + Clone + 'static>(&self, metric: C) -> Result<C, Error> {
@@ -96,34 +118,17 @@ pub(crate) struct RuntimeMetrics {
 impl RuntimeMetrics {
     pub(crate) fn new(meter: &Meter) -> Result<Self, Error> {
         Ok(Self {
-            watch_objects: meter.gauge("watch_objects", "Objects held by a watch.", &["watch"])?,
-            watch_events: meter.counter("watch_events_total", "Changes seen by a watch.", &["watch"])?,
-            watch_errors: meter.counter(
-                "watch_errors_total",
-                "Times that a watch broke and began anew.",
-                &["watch"],
-            )?,
-            watch_malformed: meter.counter(
-                "watch_malformed_total",
-                "Objects left out because they could not be read.",
-                &["watch"],
-            )?,
-            queue_depth: meter.gauge("queue_depth_objects", "Objects that wait for a run.", &["queue"])?,
-            queue_running: meter.gauge("queue_running_objects", "Objects that are being run.", &["queue"])?,
-            queue_wait: meter.histogram(
-                "queue_wait_seconds",
-                "Time from being due to being run.",
-                &["queue"],
-                FAST_SECONDS,
-            )?,
-            runs: meter.counter("runs_total", "Runs that finished.", &["queue"])?,
-            failures: meter.counter(
-                "failures_total",
-                "Runs that failed, by category.",
-                &["queue", "category"],
-            )?,
-            run_seconds: meter.histogram("run_seconds", "Duration of runs.", &["queue"], FAST_SECONDS)?,
-            leading: meter.gauge("leading_leases", "1 while this process holds the lease.", &["lease"])?,
+            watch_objects: meter.gauge(&metric::WATCH_OBJECTS)?,
+            watch_events: meter.counter(&metric::WATCH_EVENTS)?,
+            watch_errors: meter.counter(&metric::WATCH_ERRORS)?,
+            watch_malformed: meter.counter(&metric::WATCH_MALFORMED)?,
+            queue_depth: meter.gauge(&metric::QUEUE_DEPTH)?,
+            queue_running: meter.gauge(&metric::QUEUE_RUNNING)?,
+            queue_wait: meter.histogram(&metric::QUEUE_WAIT)?,
+            runs: meter.counter(&metric::RUNS)?,
+            failures: meter.counter(&metric::FAILURES)?,
+            run_seconds: meter.histogram(&metric::RUN_DURATION)?,
+            leading: meter.gauge(&metric::LEADING)?,
         })
     }
 }

@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context as _, anyhow};
 use axum::http::{HeaderValue, header::USER_AGENT};
 use futures::FutureExt as _;
+use holdfast_api::metric;
 use kube::{Client, client::ClientBuilder};
 use prometheus::Registry;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,7 +28,7 @@ use crate::{
     telemetry::Telemetry,
 };
 
-/// How long events and news that still wait may take to leave, and a lease to be released.
+/// How long events and messages that still wait may take to leave, and a lease to be released.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// A running service: what its parts share. Clones are the same service.
@@ -43,7 +44,7 @@ pub struct Service {
     pub pod_name: String,
     /// Cancelled when the service shall stop: begin nothing new, finish what runs.
     pub shutdown: CancellationToken,
-    /// News to and from the other services.
+    /// Event messages to and from the other services.
     pub bus: Bus,
     /// Kubernetes Events.
     pub events: Events,
@@ -62,7 +63,7 @@ struct Inner {
     drain: Duration,
     /// Tasks of the service.
     tasks: TaskTracker,
-    /// Tasks that outlive them, to send their last events and news.
+    /// Tasks that outlive them, to send their last events and messages.
     last_tasks: TaskTracker,
     last: CancellationToken,
     electors: Mutex<Vec<(Stop, std::thread::JoinHandle<()>)>>,
@@ -102,11 +103,7 @@ impl Service {
         config.headers.push((USER_AGENT, HeaderValue::from_str(&agent)?));
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(5));
-        let total = meter.counter(
-            "api_requests_total",
-            "Requests to the API server, by verb, resource and class of the answer.",
-            &["verb", "resource", "code"],
-        )?;
+        let total = meter.counter(&metric::API_REQUESTS)?;
         let client = ClientBuilder::try_from(config.clone())?
             .with_layer(&CountRequests { total })
             .build();
@@ -119,7 +116,7 @@ impl Service {
             controller: format!("holdfast-{name}"),
             instance: pod_name.clone(),
         };
-        let events_lost = meter.counter("events_lost_total", "Events that could not be recorded.", &["cause"])?;
+        let events_lost = meter.counter(&metric::EVENTS_LOST)?;
         let (events, event_sender) = Events::new(client.clone(), reporter, events_lost);
         let (bus, news_sender) = Bus::connect(name, args, &meter)?;
         let last_tasks = TaskTracker::new();

@@ -2,9 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use holdfast_api::{Backup, condition::Reason, names::ANNOTATION_TRACEPARENT};
+use holdfast_api::{
+    Backup, BackupPhase,
+    condition::Reason,
+    event::{BusEvent, BusEventKind},
+    names::ANNOTATION_TRACEPARENT,
+};
 use holdfast_core::admission::{self, Decision, Next as After, Write};
-use holdfast_runtime::{News, Next, clock, trace, watch::Key, write};
+use holdfast_runtime::{Next, clock, trace, watch::Key, write};
 use kube::{Api, ResourceExt as _};
 
 use crate::{Context, STAND_BY, error::Error, observe};
@@ -95,16 +100,13 @@ async fn apply(context: &Context, backup: &Arc<Backup>, decision: Decision) -> R
 
 /// Tells the other services how it went.
 pub(crate) fn tell(context: &Context, backup: &Backup, reason: Reason) {
-    let admitted = reason == Reason::Admitted;
-    context.service.bus.publish(News {
-        kind: "backup",
-        verb: if admitted { "admitted" } else { "failed" },
-        namespace: backup.namespace().unwrap_or_default(),
-        name: backup.name_any(),
-        uid: backup.uid().unwrap_or_default(),
-        transition: if admitted { "New->Admitted" } else { "New->Failed" }.to_owned(),
-        traceparent: backup.annotations().get(ANNOTATION_TRACEPARENT).cloned(),
+    let kind = match reason {
+        Reason::Admitted => BusEventKind::BackupAdmitted,
+        _ => BusEventKind::BackupFailed,
+    };
+    context.service.bus.publish(BusEvent {
+        from: BackupPhase::New.as_str(),
         data: serde_json::json!({ "reason": reason.as_str() }),
-        ..News::default()
+        ..BusEvent::of(kind, backup)
     });
 }

@@ -18,8 +18,8 @@ use std::{
     time::Duration,
 };
 
-use holdfast_api::{Backup, BackupPolicy, BackupRepo, BackupTool};
-use holdfast_core::admission;
+use holdfast_api::{Backup, BackupPolicy, BackupRepo, BackupTool, event::BusEventKind};
+use holdfast_core::{admission, policy};
 use holdfast_runtime::{
     Leader, Next, Queue, Service, crds, queue,
     watch::{Cached, Change, Key, cached},
@@ -113,7 +113,7 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     service.bus.wake_leader(
         &service,
         "scheduler",
-        &["backup.completed.>"],
+        &[BusEventKind::BackupCompleted],
         &queues.ended,
         &context.leader,
     );
@@ -198,16 +198,17 @@ async fn slow_pass(context: Arc<Context>, queues: Queues) {
     }
 }
 
-/// Looks for the newest scheduled Backup of each policy that may have ended while nobody led: one read for each.
+/// Looks for the newest scheduled Backup of each schedule that may have ended while nobody led: one read for each.
 fn look_back(context: &Context, ended: &Queue) {
-    for policy in context.policies.all() {
-        let namespace = policy.metadata.namespace.clone().unwrap_or_default();
-        let name = holdfast_core::policy::unconfirmed(&policy);
-        let Some(key) = name.map(|name| Key::new(namespace, name)) else {
-            continue;
-        };
-        if context.backups.by_key(&key).is_none() {
-            ended.push(key);
+    for found in context.policies.all() {
+        let namespace = found.metadata.namespace.clone().unwrap_or_default();
+        let newest = policy::SERVED
+            .iter()
+            .filter_map(|kind| policy::unconfirmed(&found, *kind));
+        for key in newest.map(|name| Key::new(namespace.clone(), name)) {
+            if context.backups.by_key(&key).is_none() {
+                ended.push(key);
+            }
         }
     }
 }

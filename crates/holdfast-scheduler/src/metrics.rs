@@ -1,6 +1,6 @@
 //! What the scheduler measures.
 
-use holdfast_api::{BackupPolicy, BackupPolicyPhase, BackupPolicyStatus, condition::Reason};
+use holdfast_api::{BackupPolicy, BackupPolicyPhase, BackupPolicyStatus, condition::Reason, metric};
 use holdfast_runtime::{
     Service,
     metrics::{self, Error, GaugeVec, IntCounterVec},
@@ -19,47 +19,15 @@ pub(crate) struct Metrics {
     slots: IntCounterVec,
 }
 
-const POLICY: &[&str] = &["namespace", "policy"];
-
 impl Metrics {
     pub(crate) fn register(service: &Service) -> Result<Self, Error> {
         Ok(Self {
-            last_success: metrics::gauge(
-                service,
-                "last_success_timestamp_seconds",
-                "When a backup of the policy last completed.",
-                POLICY,
-            )?,
-            last_slot: metrics::gauge(
-                service,
-                "last_slot_timestamp_seconds",
-                "The newest slot that a backup was made for.",
-                POLICY,
-            )?,
-            next_slot: metrics::gauge(
-                service,
-                "next_slot_timestamp_seconds",
-                "When the policy's schedule comes due next.",
-                POLICY,
-            )?,
-            available: metrics::gauge(
-                service,
-                "policy_available_policies",
-                "1 if the policy can be used.",
-                POLICY,
-            )?,
-            admissions: metrics::counter(
-                service,
-                "admissions_total",
-                "Backups that were let in or turned away, by reason.",
-                &["reason"],
-            )?,
-            slots: metrics::counter(
-                service,
-                "slots_total",
-                "Slots that were made, missed or skipped.",
-                &["namespace", "policy", "outcome"],
-            )?,
+            last_success: metrics::gauge(service, &metric::SCHEDULER_LAST_SUCCESS)?,
+            last_slot: metrics::gauge(service, &metric::SCHEDULER_LAST_SLOT)?,
+            next_slot: metrics::gauge(service, &metric::SCHEDULER_NEXT_SLOT)?,
+            available: metrics::gauge(service, &metric::SCHEDULER_POLICY_AVAILABLE)?,
+            admissions: metrics::counter(service, &metric::SCHEDULER_ADMISSIONS)?,
+            slots: metrics::counter(service, &metric::SCHEDULER_SLOTS)?,
         })
     }
 

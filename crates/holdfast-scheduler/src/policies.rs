@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use holdfast_api::{
-    Backup, BackupPolicy, BackupPolicyStatus,
-    condition::{READY, Reason},
+    Backup, BackupPolicy, BackupPolicyStatus, BackupType, ObjectMetaExt as _,
+    condition::{self, Condition, ConditionType},
 };
 use holdfast_core::policy::{self, Slot};
 use holdfast_runtime::{Next, clock, watch::Key, write};
@@ -21,7 +21,7 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     if let Some(status) = &found.status {
         context.metrics.policy(&found, status);
     }
-    if found.metadata.deletion_timestamp.is_some() {
+    if found.is_terminating() {
         return Ok(Next::AwaitChange);
     }
     if !context.leader.leads() {
@@ -33,13 +33,15 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     if found.status.as_ref() != Some(&wanted) {
         return settle(&context, &found, wanted).await;
     }
-    match look(&context, &found).await? {
-        Slot::None { next } => {
-            context.metrics.next_slot(&found, next);
-            Ok(next.map_or(Next::AwaitChange, until))
+    let mut next = None;
+    for kind in policy::SERVED {
+        match look(&context, &found, *kind).await? {
+            Slot::None { next: of_kind } => next = [next, of_kind].into_iter().flatten().min(),
+            slot => return slots::settle(&context, &found, *kind, &slot).await,
         }
-        slot => slots::settle(&context, &found, &slot).await,
     }
+    context.metrics.next_slot(&found, next);
+    Ok(next.map_or(Next::AwaitChange, until))
 }
 
 /// Comes back when it is time; a moment later if that has come already.
@@ -52,12 +54,12 @@ fn until(time: Timestamp) -> Next {
     )
 }
 
-/// What the schedule asks for now. That a Backup still runs is asked of the API server before a slot is skipped.
-pub(crate) async fn look(context: &Context, found: &BackupPolicy) -> Result<Slot, Error> {
+/// What the schedule of a type asks for now. That a Backup still runs is asked of the API server before a slot is skipped.
+pub(crate) async fn look(context: &Context, found: &BackupPolicy, kind: BackupType) -> Result<Slot, Error> {
     let mut active = context.backups.all();
     let api: Api<Backup> = Api::namespaced(context.service.client.clone(), &found.namespace().unwrap_or_default());
     loop {
-        let slot = policy::due(found, &active, clock::now());
+        let slot = policy::due(found, kind, &active, clock::now());
         let Slot::Skipped { by, .. } = &slot else {
             return Ok(slot);
         };
@@ -71,19 +73,23 @@ pub(crate) async fn look(context: &Context, found: &BackupPolicy) -> Result<Slot
 }
 
 async fn settle(context: &Context, found: &BackupPolicy, wanted: BackupPolicyStatus) -> Result<Next, Error> {
-    let told = found.status.as_ref().and_then(complaint);
-    let new = complaint(&wanted).filter(|new| Some(new) != told.as_ref());
+    let known = found.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let new = said(known) != said(&wanted.conditions);
     put(context, found, wanted).await?;
-    if let Some((reason, text)) = new {
-        context.service.events.publish(found, true, &reason, &text).await;
+    if let Some((reason, text)) = policy::complaint(found).filter(|_| new) {
+        context
+            .service
+            .events
+            .publish(found, true, reason.as_str(), &text)
+            .await;
     }
     Ok(Next::AwaitChange)
 }
 
-/// What users must be told about a policy: why it cannot be used, or what of it is not served.
-fn complaint(status: &BackupPolicyStatus) -> Option<(String, String)> {
-    let ready = status.conditions.iter().find(|one| one.type_ == READY)?;
-    (ready.reason != Reason::Available.as_str()).then(|| (ready.reason.clone(), ready.message.clone()))
+/// What people can read in the status about whether the policy can be used.
+fn said(conditions: &[Condition]) -> Option<(&str, &str)> {
+    let ready = condition::find(conditions, ConditionType::Ready)?;
+    Some((&ready.reason, &ready.message))
 }
 
 /// Replaces the status of a policy, if it is still the one that was seen.

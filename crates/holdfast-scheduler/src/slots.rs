@@ -3,16 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use holdfast_api::{
-    Backup, BackupPolicy,
+    Backup, BackupPolicy, BackupType,
     condition::Reason,
-    names::{ANNOTATION_ADMITTED, ANNOTATION_TRACEPARENT},
+    event::{BusEvent, BusEventKind},
+    names::ANNOTATION_ADMITTED,
 };
 use holdfast_core::{
     admission,
     policy::{self, Slot},
 };
 use holdfast_runtime::{
-    News, Next, clock, trace,
+    Next, clock, trace,
     write::{self, WriteError},
 };
 use jiff::Timestamp;
@@ -21,19 +22,21 @@ use serde_json::Value;
 
 use crate::{Context, STAND_BY, admit, error::Error, observe, policies};
 
-/// The original API's word for a Backup that could not be created.
-const NOT_CREATED: &str = "FailedCreatedBackup";
-
 /// Settles a slot that has come: with a Backup, or without one and a reason.
-pub(crate) async fn settle(context: &Context, found: &BackupPolicy, slot: &Slot) -> Result<Next, Error> {
+pub(crate) async fn settle(
+    context: &Context,
+    found: &BackupPolicy,
+    kind: BackupType,
+    slot: &Slot,
+) -> Result<Next, Error> {
     match slot {
         Slot::None { .. } => Ok(Next::AwaitChange),
-        Slot::Due { slot: time, passed } => make(context, found, slot, *time, *passed).await,
+        Slot::Due { slot: time, passed } => make(context, found, kind, slot, *time, *passed).await,
         Slot::Missed { slot: time, passed } | Slot::Skipped { slot: time, passed, .. } => {
             let Some((reason, text)) = slot.note() else {
                 return Ok(Next::AwaitChange);
             };
-            without(context, found, *time, *passed, reason, &text).await
+            without(context, found, kind, *time, *passed, reason, &text).await
         }
     }
 }
@@ -42,12 +45,13 @@ pub(crate) async fn settle(context: &Context, found: &BackupPolicy, slot: &Slot)
 async fn without(
     context: &Context,
     found: &BackupPolicy,
+    kind: BackupType,
     slot: Timestamp,
     passed: u32,
     reason: Reason,
     text: &str,
 ) -> Result<Next, Error> {
-    let status = policy::after_slot(found, slot, Some((reason, text)), clock::now());
+    let status = policy::after_slot(found, kind, slot, Some((reason, text)), clock::now());
     policies::put(context, found, status).await?;
     context.metrics.slots(found, reason.as_str(), 1);
     complain(context, found, slot, passed, reason, text).await;
@@ -58,16 +62,10 @@ async fn without(
 async fn complain(context: &Context, found: &BackupPolicy, slot: Timestamp, passed: u32, reason: Reason, text: &str) {
     context.metrics.slots(found, Reason::SlotMissed.as_str(), passed);
     context.service.events.publish(found, true, reason.as_str(), text).await;
-    context.service.bus.publish(News {
-        kind: "slot",
-        verb: "missed",
-        namespace: found.namespace().unwrap_or_default(),
-        name: found.name_any(),
-        uid: found.uid().unwrap_or_default(),
-        transition: "slot missed".to_owned(),
+    context.service.bus.publish(BusEvent {
         start: Some(slot),
         data: serde_json::json!({ "slot": slot.to_string(), "reason": reason.as_str(), "earlier": passed }),
-        ..News::default()
+        ..BusEvent::of(BusEventKind::SlotMissed, found)
     });
 }
 
@@ -75,13 +73,18 @@ async fn complain(context: &Context, found: &BackupPolicy, slot: Timestamp, pass
 async fn make(
     context: &Context,
     found: &BackupPolicy,
+    kind: BackupType,
     due: &Slot,
     slot: Timestamp,
     passed: u32,
 ) -> Result<Next, Error> {
-    let backup = admitted(context, policy::slot_backup(found, slot, &trace::new_traceparent())).await;
+    let backup = admitted(
+        context,
+        policy::slot_backup(found, kind, slot, &trace::new_traceparent()),
+    )
+    .await;
     // A look at the pods may have taken its time.
-    if policies::look(context, found).await? != *due {
+    if policies::look(context, found, kind).await? != *due {
         return Ok(Next::After(Duration::ZERO));
     }
     if !context.leader.leads() {
@@ -97,7 +100,7 @@ async fn make(
                 Some(existing) if policy::is_made_for(&existing, &backup) => (existing, false),
                 Some(_) => {
                     let text = format!("slot {slot} was passed over: Backup {name} exists and was not made for it");
-                    return without(context, found, slot, passed, Reason::SlotNameTaken, &text).await;
+                    return without(context, found, kind, slot, passed, Reason::SlotNameTaken, &text).await;
                 }
                 // It went in between.
                 None => return Ok(Next::After(Duration::from_secs(1))),
@@ -105,7 +108,12 @@ async fn make(
         }
         Err(error) => return Err(refused(context, found, error).await),
     };
-    policies::put(context, found, policy::after_slot(found, slot, None, clock::now())).await?;
+    policies::put(
+        context,
+        found,
+        policy::after_slot(found, kind, slot, None, clock::now()),
+    )
+    .await?;
     context.metrics.slots(found, "made", 1);
     tell(context, &backup, slot);
     if new && backup.annotations().contains_key(ANNOTATION_ADMITTED) {
@@ -122,7 +130,11 @@ async fn make(
 async fn refused(context: &Context, found: &BackupPolicy, error: WriteError) -> Error {
     if let WriteError::Refused(why) = &error {
         let text = format!("Creating backup failed, error: {why}");
-        context.service.events.publish(found, true, NOT_CREATED, &text).await;
+        context
+            .service
+            .events
+            .publish(found, true, Reason::FailedCreatedBackup.as_str(), &text)
+            .await;
     }
     Error::during("creating the slot's Backup")(error)
 }
@@ -154,15 +166,9 @@ async fn admitted(context: &Context, mut backup: Backup) -> Backup {
 }
 
 fn tell(context: &Context, backup: &Backup, slot: Timestamp) {
-    context.service.bus.publish(News {
-        kind: "backup",
-        verb: "scheduled",
-        namespace: backup.namespace().unwrap_or_default(),
-        name: backup.name_any(),
-        uid: backup.uid().unwrap_or_default(),
-        transition: "scheduled".to_owned(),
+    context.service.bus.publish(BusEvent {
         start: Some(slot),
-        traceparent: backup.annotations().get(ANNOTATION_TRACEPARENT).cloned(),
         data: serde_json::json!({ "slot": slot.to_string(), "policy": backup.spec.backup_policy_name }),
+        ..BusEvent::of(BusEventKind::BackupScheduled, backup)
     });
 }

@@ -106,7 +106,8 @@ pub(crate) fn files(root: &Path) -> anyhow::Result<()> {
     report(&wrong)
 }
 
-fn collect(folder: &Path, sources: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+/// The Rust sources below a folder.
+pub(crate) fn collect(folder: &Path, sources: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();
         if path.is_dir() {
@@ -118,7 +119,8 @@ fn collect(folder: &Path, sources: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn report(wrong: &[String]) -> anyhow::Result<()> {
+/// Fails with what is wrong, if anything is.
+pub(crate) fn report(wrong: &[String]) -> anyhow::Result<()> {
     if wrong.is_empty() {
         Ok(())
     } else {

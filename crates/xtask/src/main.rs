@@ -1,7 +1,9 @@
 //! Tasks of this workspace: files that are generated from the sources, and checks of the tree.
 
 mod check;
+mod docs;
 mod generate;
+mod lists;
 
 use std::path::{Path, PathBuf};
 
@@ -27,19 +29,22 @@ enum Task {
     CheckDeps,
     /// Fail if a source file is too long or holds something unfinished.
     CheckFiles,
+    /// Fail if a word of a closed list is typed as text outside the crate that declares it.
+    CheckLists,
 }
 
 fn main() -> anyhow::Result<()> {
     let root = root()?;
     match Cli::parse().task {
         Task::Crd => generate::write(&root, &generate::crds()?),
-        Task::Docs => generate::write(&root, &generate::docs()),
+        Task::Docs => generate::write(&root, &docs::all()),
         Task::CheckGenerated => {
-            let files: Vec<_> = generate::crds()?.into_iter().chain(generate::docs()).collect();
+            let files: Vec<_> = generate::crds()?.into_iter().chain(docs::all()).collect();
             generate::compare(&root, &files)
         }
         Task::CheckDeps => check::dependencies(&root),
         Task::CheckFiles => check::files(&root),
+        Task::CheckLists => lists::check(&root),
     }
 }
 

@@ -91,6 +91,14 @@ status.lastScheduleTime @time
 status.lastSuccessfulTime @time
 
 + conditions status.conditions
+status.schedules object
+status.schedules{} object
+status.schedules{}.enabled boolean default=false
+status.schedules{}.expression string
+status.schedules{}.settledUntil @time
+status.schedules{}.missed object
+status.schedules{}.missed.reason! string
+status.schedules{}.missed.message! string
 "#;
 
 pub(crate) const REPO: &str = r#"
@@ -109,6 +117,11 @@ status.observedGeneration @int64
 status.generatedStorageClassName string
 status.backupPVCName string
 status.isDefault boolean
+
+status.waitingSince @time
+status.deletion object
+status.deletion.since @time
+status.deletion.volumesSince @time
 "#;
 
 pub(crate) const TOOL: &str = r#"

@@ -40,7 +40,9 @@ fn properties(schema: &Value, path: &str, lines: &mut Vec<String>) {
         }
         let values = &below.0["additionalProperties"];
         if values.is_object() {
-            lines.push(format!("{}{{}}{}", below.1, described(values)));
+            let path = format!("{}{{}}", below.1);
+            lines.push(format!("{path}{}", described(values)));
+            properties(values, &path, lines);
         }
     }
 }

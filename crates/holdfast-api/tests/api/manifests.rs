@@ -47,8 +47,8 @@ fn declared(expected: &str) -> (Vec<String>, Vec<String>) {
     for line in flat::expand(expected) {
         let (path, rest) = line.split_once(' ').expect("a path and a type");
         let path = path.trim_end_matches('!').to_owned();
-        match path.strip_suffix("{}") {
-            Some(map) => free.push(map.to_owned()),
+        match path.split_once("{}") {
+            Some((map, _)) => free.push(map.to_owned()),
             None if rest.contains("preserve-unknown-fields") => {
                 free.push(path.clone());
                 all.push(path);
@@ -168,6 +168,10 @@ fn what_is_ours_comes_back_too() {
     assert_kept::<BackupPolicy>(
         &with(include_str!("manifests/backup-policy.yaml"), "BackupPolicy"),
         fields::POLICY,
+    );
+    assert_kept::<BackupRepo>(
+        &with(include_str!("manifests/backup-repo.yaml"), "BackupRepo"),
+        fields::REPO,
     );
     assert_kept::<RestoreJob>(
         &with(include_str!("manifests/restore-job.yaml"), "RestoreJob"),

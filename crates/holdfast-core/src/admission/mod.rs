@@ -13,7 +13,7 @@ mod tests;
 use std::sync::Arc;
 
 use holdfast_api::{
-    Backup, BackupPhase, BackupPolicy, BackupRepo, BackupStatus, BackupTool, BackupType,
+    Backup, BackupPhase, BackupPolicy, BackupRepo, BackupStatus, BackupTool, BackupType, ObjectMetaExt as _,
     condition::{self, READY, RECONCILING, Reason, STALLED},
     names::{
         ANNOTATION_ADMITTED, ANNOTATION_POLICY_UID, ANNOTATION_TARGET_POD_NAME, ANNOTATION_TRACEPARENT, FINALIZER,
@@ -109,7 +109,7 @@ pub struct Decision {
     pub write: Option<Write>,
     /// Event after it: whether it is a warning, reason, note.
     pub event: Option<(bool, Reason, String)>,
-    /// How it ended, for metrics and news.
+    /// How it ended, for metrics and the bus.
     pub outcome: Option<Reason>,
     /// When to look again.
     pub next: Next,
@@ -132,13 +132,8 @@ pub enum Problem {
 
 /// Whether the Backup is new and not admitted yet.
 pub fn concerns(backup: &Backup) -> bool {
-    let phase = backup
-        .status
-        .as_ref()
-        .and_then(|status| status.phase)
-        .unwrap_or_default();
-    phase == BackupPhase::New
-        && (backup.metadata.deletion_timestamp.is_some() || !backup.annotations().contains_key(ANNOTATION_ADMITTED))
+    backup.phase() == BackupPhase::New
+        && (backup.is_terminating() || !backup.annotations().contains_key(ANNOTATION_ADMITTED))
 }
 
 /// Decides about a new Backup.
@@ -152,7 +147,7 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
             next: Next::AwaitChange,
         };
     }
-    if backup.metadata.deletion_timestamp.is_some() {
+    if backup.is_terminating() {
         return released(backup);
     }
     match admit(observed, now) {

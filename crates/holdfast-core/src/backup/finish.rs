@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use holdfast_api::agent::{AgentResult, Outcome};
 use holdfast_api::condition::{self, READY, RECONCILING, Reason};
+use holdfast_api::event::BusEventKind;
 use holdfast_api::names::ANNOTATION_REPOSITORY;
 use holdfast_api::{BackupLogStatus, BackupPhase, BackupPlan, BackupToolManifestsStatus};
 use jiff::Timestamp;
@@ -113,12 +114,12 @@ fn completed(observed: &Observed, plan: &BackupPlan, result: &AgentResult, now: 
     );
     let event = Event {
         warning: false,
-        reason: "CreatedBackup".to_owned(),
+        reason: Reason::CreatedBackup.as_str().to_owned(),
         note: "Completed backup.".to_owned(),
     };
     let notice = Notice {
-        verb: "completed",
-        transition: "InProgress->Completed",
+        kind: BusEventKind::BackupCompleted,
+        from: BackupPhase::InProgress,
         start: started.unwrap_or(now),
         reason: None,
     };

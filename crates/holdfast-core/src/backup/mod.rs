@@ -31,7 +31,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_api::condition::Reason;
-use holdfast_api::{Backup, BackupPolicy, BackupRepo, BackupStatus, BackupTool};
+use holdfast_api::event::BusEventKind;
+use holdfast_api::{Backup, BackupPhase, BackupPolicy, BackupRepo, BackupStatus, BackupTool};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
@@ -197,13 +198,13 @@ pub struct Event {
     pub note: String,
 }
 
-/// News for the bus, to be published once the write has succeeded.
+/// A message for the bus, to be published once the write has succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// `started`, `completed` or `failed`.
-    pub verb: &'static str,
-    /// Such as `New->InProgress`.
-    pub transition: &'static str,
+    /// What happened.
+    pub kind: BusEventKind,
+    /// The phase before.
+    pub from: BackupPhase,
     /// When the run started; with uid and transition it makes the message's identity.
     pub start: Timestamp,
     /// Why it failed, if it did.

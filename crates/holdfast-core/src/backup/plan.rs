@@ -1,6 +1,7 @@
 //! From an admitted Backup to a plan: everything that the run needs is looked up once and written down.
 
 use holdfast_api::condition::Reason;
+use holdfast_api::event::BusEventKind;
 use holdfast_api::names::{ANNOTATION_ADMITTED, ANNOTATION_ALLOW_EMPTY, LABEL_INSTANCE, LABEL_MAX, child_name};
 use holdfast_api::{Backup, BackupPhase, BackupPlan, BackupPolicy, BackupToolManifestsStatus, CommonBackupPolicy};
 use jiff::{SignedDuration, Timestamp};
@@ -111,8 +112,8 @@ fn start(observed: &Observed, parts: &Parts<'_>, now: Timestamp) -> Decision {
     status.plan = Some(plan);
     status::say(&mut status, backup, Reason::InProgress, &message, now);
     let notice = Notice {
-        verb: "started",
-        transition: "New->InProgress",
+        kind: BusEventKind::BackupStarted,
+        from: BackupPhase::New,
         start: now,
         reason: None,
     };

@@ -252,6 +252,7 @@ fn ended_badly(
     }
     let last = failures.iter().find(|failure| failure.permanent).or(failures.last());
     let (kind, detail) = match (reason, last) {
+        // Kubernetes' own word, of a Job.
         ("DeadlineExceeded", _) => (Reason::DeadlineExceeded, message),
         (_, Some(failure)) => (failure.reason, failure.message.as_str()),
         (_, None) => (Reason::BackupJobFailed, message),

@@ -1,6 +1,7 @@
 //! How a status is written: conditions in kstatus form, and what every end has in common.
 
 use holdfast_api::condition::{self, READY, RECONCILING, Reason, STALLED};
+use holdfast_api::event::BusEventKind;
 use holdfast_api::{Backup, BackupPhase, BackupStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -107,12 +108,8 @@ pub(super) fn failed(backup: &Backup, reason: Reason, text: &str, ttl: Option<&s
     condition::set(conditions, STALLED, true, reason, message, generation, now);
     condition::set(conditions, RECONCILING, false, reason, message, generation, now);
     let notice = Notice {
-        verb: "failed",
-        transition: if from == BackupPhase::InProgress {
-            "InProgress->Failed"
-        } else {
-            "New->Failed"
-        },
+        kind: BusEventKind::BackupFailed,
+        from,
         start: started(backup).unwrap_or(now),
         reason: Some(reason),
     };

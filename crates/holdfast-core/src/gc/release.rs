@@ -217,7 +217,7 @@ pub fn tell(backup: &Backup, job: &str, reason: Reason, why: &str, now: Timestam
     let status = stall(backup, reason, why, Some(&text), now)?;
     let event = Event {
         warning: true,
-        reason: "DeleteBackupFilesFailed".to_owned(),
+        reason: Reason::DeleteBackupFilesFailed.as_str().to_owned(),
         note: format!("{text}: {why}"),
     };
     Some((status, event))

@@ -1,13 +1,14 @@
-//! Whether a policy can be used, and when its schedule comes due.
+//! Whether a policy can be used, and when its schedules come due.
 
 mod cron;
+mod schedules;
 mod slot;
 #[cfg(test)]
 mod tests;
 
 use holdfast_api::{
     BackupPolicy, BackupPolicyPhase, BackupPolicyStatus, BackupType, BasePolicy, CommonBackupPolicy, SchedulePolicy,
-    condition::{self, READY, RECONCILING, Reason, STALLED},
+    condition::{Conditions, Reason},
     names::ANNOTATION_PATH_PREFIX,
 };
 use jiff::Timestamp;
@@ -15,20 +16,48 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
 pub use cron::Cron;
+pub use schedules::{SERVED, after_slot};
 pub use slot::{Slot, due, is_made_for, is_unfinished, slot_backup, unconfirmed};
 
 use crate::{naming, target, ttl};
 
-/// Since when, and by which expression, data files are backed up on schedule. Slots before its
-/// `lastTransitionTime` are settled: made, missed or from before the schedule was as it is.
-pub const SCHEDULED: &str = "Scheduled";
-
 /// Why a policy cannot be used, and the field that is to blame.
 type Problem = (Reason, String);
 
-/// The schedule of data files, where it is on.
-pub fn schedule(policy: &BackupPolicy) -> Option<&SchedulePolicy> {
-    enabled(policy, BackupType::Datafile)
+/// The part of a policy that backups of one type follow.
+#[derive(Clone, Copy, Debug)]
+pub struct Section<'a> {
+    /// What every type has.
+    pub base: &'a BasePolicy,
+    /// What a tool needs besides; none for snapshots, which no tool makes.
+    pub common: Option<&'a CommonBackupPolicy>,
+}
+
+/// The section of a policy for a type, if it has one.
+pub fn section(policy: &BackupPolicy, kind: BackupType) -> Option<Section<'_>> {
+    let common = match kind {
+        BackupType::Snapshot => {
+            let base = &policy.spec.snapshot.as_ref()?.base;
+            return Some(Section { base, common: None });
+        }
+        BackupType::Datafile => policy.spec.datafile.as_ref()?,
+        BackupType::Logfile => policy.spec.logfile.as_ref()?,
+    };
+    Some(Section {
+        base: &common.base,
+        common: Some(common),
+    })
+}
+
+/// The schedule of a type, where it is on.
+pub fn schedule(policy: &BackupPolicy, kind: BackupType) -> Option<&SchedulePolicy> {
+    let schedule = policy.spec.schedule.as_ref()?;
+    let schedule = match kind {
+        BackupType::Datafile => &schedule.datafile,
+        BackupType::Snapshot => &schedule.snapshot,
+        BackupType::Logfile => &schedule.logfile,
+    };
+    schedule.as_ref().filter(|schedule| schedule.enable)
 }
 
 /// What is wrong with a policy, if anything.
@@ -57,36 +86,30 @@ fn shared(policy: &BackupPolicy) -> Result<(), Problem> {
 /// What backups of one type need: its section and its schedule, where it has them.
 fn one_type(policy: &BackupPolicy, kind: BackupType) -> Result<(), Problem> {
     let name = kind.as_str();
-    let (base, common) = match kind {
-        BackupType::Snapshot => (policy.spec.snapshot.as_ref().map(|section| &section.base), None),
-        BackupType::Datafile => split(policy.spec.datafile.as_ref()),
-        BackupType::Logfile => split(policy.spec.logfile.as_ref()),
-    };
-    if let Some(base) = base {
-        section(name, base)?;
+    let section = section(policy, kind);
+    if let Some(section) = &section {
+        of_every_type(name, section.base)?;
     }
+    let common = section.and_then(|section| section.common);
     if common.is_some_and(|common| common.backup_tool_name.as_deref().is_none_or(str::is_empty)) {
         return Err((Reason::InvalidPolicy, format!("spec.{name}.backupToolName is empty")));
     }
-    let Some(schedule) = enabled(policy, kind) else {
+    let Some(schedule) = schedule(policy, kind) else {
         return Ok(());
     };
     Cron::parse(&schedule.cron_expression).map_err(|error| {
         let text = format!("spec.schedule.{name}.cronExpression: {error}");
         (Reason::InvalidSchedule, text)
     })?;
-    if base.is_none() {
+    if section.is_none() {
         let text = format!("spec.schedule.{name} is enabled, but spec.{name} is missing");
         return Err((Reason::BackupNotSupported, text));
     }
     Ok(())
 }
 
-fn split(section: Option<&CommonBackupPolicy>) -> (Option<&BasePolicy>, Option<&CommonBackupPolicy>) {
-    (section.map(|section| &section.base), section)
-}
-
-fn section(name: &str, base: &BasePolicy) -> Result<(), Problem> {
+/// What the sections of all types have in common.
+fn of_every_type(name: &str, base: &BasePolicy) -> Result<(), Problem> {
     target::selector(&base.target.labels_selector)
         .map_err(|error| (Reason::InvalidSelector, format!("spec.{name}.target.{error}")))?;
     for (field, value) in [
@@ -100,20 +123,9 @@ fn section(name: &str, base: &BasePolicy) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The schedule of a type, where it is on.
-fn enabled(policy: &BackupPolicy, kind: BackupType) -> Option<&SchedulePolicy> {
-    let schedule = policy.spec.schedule.as_ref()?;
-    let schedule = match kind {
-        BackupType::Datafile => &schedule.datafile,
-        BackupType::Snapshot => &schedule.snapshot,
-        BackupType::Logfile => &schedule.logfile,
-    };
-    schedule.as_ref().filter(|schedule| schedule.enable)
-}
-
 /// Schedules that are on and that this version does not run.
 fn unserved(policy: &BackupPolicy) -> Option<&'static str> {
-    let on = |kind| enabled(policy, kind).is_some();
+    let on = |kind| schedule(policy, kind).is_some();
     match (on(BackupType::Snapshot), on(BackupType::Logfile)) {
         (true, true) => Some("snapshot and logfile schedules are"),
         (true, false) => Some("the snapshot schedule is"),
@@ -122,120 +134,35 @@ fn unserved(policy: &BackupPolicy) -> Option<&'static str> {
     }
 }
 
-/// The status that the policy should have: phase, reason, conditions. Times of slots and successes are kept.
+/// What users must be told about a policy: why it cannot be used, or what of it is not served.
+pub fn complaint(policy: &BackupPolicy) -> Option<(Reason, String)> {
+    validate(policy).err().or_else(|| {
+        let which = unserved(policy)?;
+        let text = format!("{which} not run by this version; data files are backed up");
+        Some((Reason::Unsupported, text))
+    })
+}
+
+/// The status that the policy should have: phase, reason, schedules, conditions. Times of slots and successes are kept.
 pub fn status(policy: &BackupPolicy, now: Timestamp) -> BackupPolicyStatus {
     let mut status = policy.status.clone().unwrap_or_default();
-    let generation = policy.metadata.generation.unwrap_or_default();
-    status.observed_generation = Some(generation);
-    let (ready, reason, message) = match validate(policy) {
-        Ok(()) => match unserved(policy) {
-            None => (true, Reason::Available, "the policy can be used".to_owned()),
-            Some(which) => (
-                true,
-                Reason::Unsupported,
-                format!("{which} not run by this version; data files are backed up"),
-            ),
-        },
-        Err((reason, text)) => (false, reason, text),
-    };
-    status.phase = Some(if ready {
-        BackupPolicyPhase::Available
+    let generation = policy.metadata.generation;
+    status.observed_generation = Some(generation.unwrap_or_default());
+    schedules::note(policy, &mut status, now);
+    let mut conditions = Conditions::of(std::mem::take(&mut status.conditions), generation, now);
+    if let Err((reason, message)) = validate(policy) {
+        conditions.stalled(reason, &message);
+        status.phase = Some(BackupPolicyPhase::Failed);
+        status.failure_reason = Some(message);
     } else {
-        BackupPolicyPhase::Failed
-    });
-    status.failure_reason = (!ready).then(|| message.clone());
-    condition::set(&mut status.conditions, READY, ready, reason, &message, generation, now);
-    condition::set(
-        &mut status.conditions,
-        RECONCILING,
-        false,
-        reason,
-        &message,
-        generation,
-        now,
-    );
-    condition::set(
-        &mut status.conditions,
-        STALLED,
-        !ready,
-        reason,
-        &message,
-        generation,
-        now,
-    );
-    scheduled(policy, &mut status, generation, now);
-    status
-}
-
-/// Notes since when the schedule is as it is: one that is switched on or changed makes up for nothing. A policy
-/// that is seen for the first time had its schedule from the beginning.
-///
-/// Only what data files need decides: a mistake about snapshots or logs does not end the backups of data files.
-fn scheduled(policy: &BackupPolicy, status: &mut BackupPolicyStatus, generation: i64, now: Timestamp) {
-    let usable = shared(policy)
-        .and_then(|()| one_type(policy, BackupType::Datafile))
-        .is_ok();
-    let on = schedule(policy).filter(|_| usable);
-    let message = match on {
-        Some(schedule) => by(schedule),
-        None => "the datafile schedule is off, or cannot be used".to_owned(),
-    };
-    let known = status.conditions.iter().find(|condition| condition.type_ == SCHEDULED);
-    let same =
-        known.is_some_and(|known| known.message.starts_with(&message) && (known.status == "True") == on.is_some());
-    if same {
-        return;
+        let (reason, message) =
+            complaint(policy).unwrap_or_else(|| (Reason::Available, "the policy can be used".to_owned()));
+        conditions.ready(reason, &message);
+        status.phase = Some(BackupPolicyPhase::Available);
+        status.failure_reason = None;
     }
-    let created = policy.metadata.creation_timestamp.as_ref().map(|time| time.0.min(now));
-    let since = created.filter(|_| known.is_none()).unwrap_or(now);
-    let conditions = &mut status.conditions;
-    condition::set(
-        conditions,
-        SCHEDULED,
-        on.is_some(),
-        Reason::Available,
-        &message,
-        generation,
-        now,
-    );
-    settle(status, since);
-}
-
-fn by(schedule: &SchedulePolicy) -> String {
-    format!("by \"{}\" (UTC)", schedule.cron_expression)
-}
-
-/// Marks every slot up to `slot` as settled.
-fn settle(status: &mut BackupPolicyStatus, slot: Timestamp) {
-    if let Some(condition) = status
-        .conditions
-        .iter_mut()
-        .find(|condition| condition.type_ == SCHEDULED)
-    {
-        condition.last_transition_time = Time(slot);
-    }
-}
-
-/// The status after a slot was made (`reason` none), or was missed or skipped for a reason.
-pub fn after_slot(
-    policy: &BackupPolicy,
-    slot: Timestamp,
-    reason: Option<(Reason, &str)>,
-    now: Timestamp,
-) -> BackupPolicyStatus {
-    let mut status = status(policy, now);
-    let generation = policy.metadata.generation.unwrap_or_default();
-    let by = schedule(policy).map(by).unwrap_or_default();
-    let (word, message) = match reason {
-        None => {
-            let newest = status.last_schedule_time.as_ref().map_or(slot, |time| time.0.max(slot));
-            status.last_schedule_time = Some(Time(newest));
-            (Reason::Available, by)
-        }
-        Some((reason, text)) => (reason, format!("{by}; {text}")),
-    };
-    condition::set(&mut status.conditions, SCHEDULED, true, word, &message, generation, now);
-    settle(&mut status, slot);
+    schedules::say(&status, &mut conditions);
+    status.conditions = conditions.into_list();
     status
 }
 

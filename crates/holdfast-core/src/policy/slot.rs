@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use holdfast_api::{
-    Backup, BackupPhase, BackupPolicy, BackupPolicyStatus, BackupSpec, BackupType,
+    Backup, BackupPolicy, BackupSpec, BackupType,
     condition::Reason,
     names::{
         ANNOTATION_POLICY_UID, ANNOTATION_SLOT, ANNOTATION_TRACEPARENT, FINALIZER, LABEL_AUTOBACKUP,
@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 
-use super::{Cron, SCHEDULED, schedule};
+use super::{Cron, schedule, schedules::settled, section};
 use crate::naming;
 
 /// How many slots that nobody made are counted; more are "at least" so many.
@@ -94,17 +94,16 @@ impl Slot {
     }
 }
 
-/// What the policy's schedule of data files asks for. At most one slot is made up for, the newest.
+/// What the policy's schedule of one type asks for. At most one slot is made up for, the newest.
 ///
-/// Slots count from when the status says that the schedule is as it is (condition `Scheduled`), or from the last
-/// one made. `active` are Backups as far as they are known not to have ended; one of this policy's schedule holds
+/// Slots count from when the status says that they are settled until. `active` are Backups as far as they are known not to have ended; one of this policy's schedule holds
 /// a slot back (concurrency Forbid), unless it was made for that very slot.
-pub fn due(policy: &BackupPolicy, active: &[Arc<Backup>], now: Timestamp) -> Slot {
+pub fn due(policy: &BackupPolicy, kind: BackupType, active: &[Arc<Backup>], now: Timestamp) -> Slot {
     let none = Slot::None { next: None };
-    let Some(cron) = schedule(policy).and_then(|schedule| Cron::parse(&schedule.cron_expression).ok()) else {
+    let Some(cron) = schedule(policy, kind).and_then(|schedule| Cron::parse(&schedule.cron_expression).ok()) else {
         return none;
     };
-    let Some(settled) = policy.status.as_ref().and_then(settled) else {
+    let Some(settled) = policy.status.as_ref().and_then(|status| settled(status, kind)) else {
         return none;
     };
     let Some(slot) = cron.up_to(now).filter(|slot| *slot > settled) else {
@@ -118,7 +117,7 @@ pub fn due(policy: &BackupPolicy, active: &[Arc<Backup>], now: Timestamp) -> Slo
     }
     let earlier = active
         .iter()
-        .find(|backup| is_scheduled_by(policy, backup) && is_unfinished(backup) && !has_slot(backup, slot));
+        .find(|backup| is_scheduled_by(policy, kind, backup) && is_unfinished(backup) && !has_slot(backup, slot));
     match earlier {
         Some(backup) => Slot::Skipped {
             slot,
@@ -129,17 +128,6 @@ pub fn due(policy: &BackupPolicy, active: &[Arc<Backup>], now: Timestamp) -> Slo
     }
 }
 
-/// Up to when all slots are settled; none where the schedule is off.
-fn settled(status: &BackupPolicyStatus) -> Option<Timestamp> {
-    let since = status
-        .conditions
-        .iter()
-        .find(|one| one.type_ == SCHEDULED && one.status == "True")?;
-    let since = since.last_transition_time.0;
-    let made = status.last_schedule_time.as_ref().map_or(since, |time| time.0);
-    Some(made.max(since))
-}
-
 fn late(policy: &BackupPolicy, late: SignedDuration) -> bool {
     let schedule = policy.spec.schedule.as_ref();
     let minutes = schedule.and_then(|schedule| schedule.starting_deadline_minutes);
@@ -147,9 +135,9 @@ fn late(policy: &BackupPolicy, late: SignedDuration) -> bool {
     minutes.is_some_and(|minutes| late > SignedDuration::from_mins(minutes.max(1)))
 }
 
-fn is_scheduled_by(policy: &BackupPolicy, backup: &Backup) -> bool {
+fn is_scheduled_by(policy: &BackupPolicy, kind: BackupType, backup: &Backup) -> bool {
     let auto = backup.labels().get(LABEL_AUTOBACKUP);
-    backup.spec.backup_type == BackupType::Datafile
+    backup.spec.backup_type == kind
         && backup.namespace() == policy.namespace()
         && auto.is_some_and(|value| value == "true")
         && backup.annotations().get(ANNOTATION_POLICY_UID) == policy.metadata.uid.as_ref()
@@ -157,12 +145,7 @@ fn is_scheduled_by(policy: &BackupPolicy, backup: &Backup) -> bool {
 
 /// Whether a Backup has not ended: one whose files are being removed has.
 pub fn is_unfinished(backup: &Backup) -> bool {
-    let phase = backup
-        .status
-        .as_ref()
-        .and_then(|status| status.phase)
-        .unwrap_or_default();
-    matches!(phase, BackupPhase::New | BackupPhase::InProgress | BackupPhase::Running)
+    !backup.phase().is_terminal()
 }
 
 fn has_slot(backup: &Backup, slot: Timestamp) -> bool {
@@ -170,15 +153,11 @@ fn has_slot(backup: &Backup, slot: Timestamp) -> bool {
     text.and_then(|text| text.parse::<Timestamp>().ok()) == Some(slot)
 }
 
-/// The Backup of a slot, complete but for what admission adds.
-pub fn slot_backup(policy: &BackupPolicy, slot: Timestamp, traceparent: &str) -> Backup {
+/// The Backup of a slot of a type, complete but for what admission adds.
+pub fn slot_backup(policy: &BackupPolicy, kind: BackupType, slot: Timestamp, traceparent: &str) -> Backup {
     let namespace = policy.namespace().unwrap_or_default();
     let uid = policy.uid().unwrap_or_default();
-    let labels = policy
-        .spec
-        .datafile
-        .as_ref()
-        .and_then(|section| section.base.target.labels_selector.match_labels.as_ref());
+    let labels = section(policy, kind).and_then(|section| section.base.target.labels_selector.match_labels.as_ref());
     let instance = labels
         .and_then(|labels| labels.get(LABEL_INSTANCE))
         .filter(|name| !name.is_empty())
@@ -187,7 +166,7 @@ pub fn slot_backup(policy: &BackupPolicy, slot: Timestamp, traceparent: &str) ->
     let mut labels = BTreeMap::from([
         (LABEL_MANAGED_BY.to_owned(), MANAGED_BY_KUBEBLOCKS.to_owned()),
         (LABEL_AUTOBACKUP.to_owned(), "true".to_owned()),
-        (LABEL_BACKUP_TYPE.to_owned(), BackupType::Datafile.as_str().to_owned()),
+        (LABEL_BACKUP_TYPE.to_owned(), kind.as_str().to_owned()),
         (
             LABEL_BACKUP_POLICY.to_owned(),
             child_name(&policy.name_any(), &uid, LABEL_MAX),
@@ -196,13 +175,7 @@ pub fn slot_backup(policy: &BackupPolicy, slot: Timestamp, traceparent: &str) ->
     labels.extend(instance.map(|instance| (LABEL_INSTANCE.to_owned(), instance)));
     Backup {
         metadata: ObjectMeta {
-            name: Some(naming::slot_backup(
-                &namespace,
-                &cluster,
-                &uid,
-                BackupType::Datafile,
-                slot,
-            )),
+            name: Some(naming::slot_backup(&namespace, &cluster, &uid, kind, slot)),
             namespace: Some(namespace),
             labels: Some(labels),
             annotations: Some(BTreeMap::from([
@@ -215,7 +188,7 @@ pub fn slot_backup(policy: &BackupPolicy, slot: Timestamp, traceparent: &str) ->
         },
         spec: BackupSpec {
             backup_policy_name: policy.name_any(),
-            backup_type: BackupType::Datafile,
+            backup_type: kind,
             ..BackupSpec::default()
         },
         status: None,
@@ -228,10 +201,10 @@ pub fn is_made_for(existing: &Backup, wanted: &Backup) -> bool {
     same(ANNOTATION_POLICY_UID) && same(ANNOTATION_SLOT) && existing.spec.backup_type == wanted.spec.backup_type
 }
 
-/// The name of the newest slot's Backup, if no success since then is known: it may have ended unseen.
-pub fn unconfirmed(policy: &BackupPolicy) -> Option<String> {
+/// The name of the Backup of a type's newest slot, if no success since then is known: it may have ended unseen.
+pub fn unconfirmed(policy: &BackupPolicy, kind: BackupType) -> Option<String> {
     let status = policy.status.as_ref()?;
     let slot = status.last_schedule_time.as_ref()?.0;
     let success = status.last_successful_time.as_ref().map(|time| time.0);
-    (success < Some(slot)).then(|| slot_backup(policy, slot, "").name_any())
+    (success < Some(slot)).then(|| slot_backup(policy, kind, slot, "").name_any())
 }

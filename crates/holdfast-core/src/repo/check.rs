@@ -1,21 +1,23 @@
 //! What a living repository needs, check by check, in the order in which its conditions build on each other.
 
 use holdfast_api::{
-    BackupRepoPhase, BackupRepoStatus, SecretReference, StorageProvider, StorageProviderPhase, names as api_names,
+    BackupRepoPhase, BackupRepoStatus, SecretReference, StorageProvider, StorageProviderPhase,
+    condition::{ConditionType, Conditions, Reason, Status},
+    names as api_names,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
-use super::{
-    Event, LOCAL_DRIVER, Names, Observed, RepoReason, Write, claims,
-    condition_types::{
-        CLAIMS_CREATED, PARAMETERS_CHECKED, PVC_TEMPLATE_CHECKED, SHARES_DISK_WITH_DATA, STORAGE_CLASS_CREATED,
-        STORAGE_CLASS_CURRENT, STORAGE_PROVIDER_READY,
-    },
-    conditions::Conditions,
-    is_ours, names, objects, parameters,
-};
+use super::{Event, LOCAL_DRIVER, Names, Observed, Write, claims, is_ours, names, objects, parameters};
 use crate::template::Values;
+
+/// The checks that have to hold before a repository is Ready, in their order.
+pub(super) const CHECKS: [ConditionType; 4] = [
+    ConditionType::StorageProviderReady,
+    ConditionType::ParametersChecked,
+    ConditionType::StorageClassCreated,
+    ConditionType::PVCTemplateChecked,
+];
 
 /// What the checks found.
 pub(super) struct Examined {
@@ -23,20 +25,43 @@ pub(super) struct Examined {
     pub(super) status: BackupRepoStatus,
     /// Its conditions, still open.
     pub(super) conditions: Conditions,
+    /// Why the check that failed did; the later ones were not made.
+    failed: Option<(Reason, String)>,
     /// What has to be made or brought up to date before the repository can be Ready.
     pub(super) action: Option<(Write, Option<Event>)>,
     /// The claim of the repository, without a namespace; only when every check passed.
     pub(super) claim: Option<PersistentVolumeClaim>,
 }
 
+impl Examined {
+    fn passed(&mut self, check: ConditionType, reason: Reason, message: &str) {
+        self.conditions.set(check, true, reason, message);
+    }
+
+    fn failed(&mut self, check: ConditionType, status: impl Into<Status>, reason: Reason, message: &str) {
+        self.conditions.set(check, status, reason, message);
+        self.failed = Some((reason, message.to_owned()));
+    }
+
+    /// Whether every check holds, and if not why: one failed now, or something is being made for the first time.
+    pub(super) fn verdict(&self) -> Result<(), (Reason, String)> {
+        match &self.failed {
+            Some(failed) => Err(failed.clone()),
+            None if CHECKS.iter().all(|check| self.conditions.holds(*check)) => Ok(()),
+            None => Err((Reason::Checking, String::new())),
+        }
+    }
+}
+
 /// Runs the checks.
 pub(super) fn examine(observed: &Observed, now: Timestamp) -> Examined {
     let repo = &observed.repo;
     let mut status = repo.status.clone().unwrap_or_default();
-    let conditions = Conditions::new(std::mem::take(&mut status.conditions), repo.metadata.generation, now);
+    let conditions = Conditions::of(std::mem::take(&mut status.conditions), repo.metadata.generation, now);
     let mut examined = Examined {
         status,
         conditions,
+        failed: None,
         action: None,
         claim: None,
     };
@@ -50,7 +75,7 @@ pub(super) fn examine(observed: &Observed, now: Timestamp) -> Examined {
 
 /// Stops at the first check that fails: the later ones rest on it, and their conditions stay what they were.
 fn run(observed: &Observed, examined: &mut Examined) {
-    let Some(provider) = check_provider(observed, &mut examined.conditions) else {
+    let Some(provider) = check_provider(observed, examined) else {
         return;
     };
     warn_about_shared_disk(provider, &mut examined.conditions);
@@ -58,11 +83,9 @@ fn run(observed: &Observed, examined: &mut Examined) {
         .and_then(|parameters| parameters::check(provider, &parameters).map(|()| parameters))
     {
         Ok(parameters) => parameters,
-        Err((reason, message)) => return examined.conditions.no(PARAMETERS_CHECKED, reason, &message),
+        Err((reason, message)) => return examined.failed(ConditionType::ParametersChecked, false, reason, &message),
     };
-    examined
-        .conditions
-        .yes(PARAMETERS_CHECKED, RepoReason::ParametersChecked, "");
+    examined.passed(ConditionType::ParametersChecked, Reason::ParametersChecked, "");
     let names = names(&observed.repo);
     record_names(observed, provider, &names, &mut examined.status);
     let mut values = Values {
@@ -78,17 +101,18 @@ fn run(observed: &Observed, examined: &mut Examined) {
     let text = template(provider.spec.persistent_volume_claim_template.as_ref());
     match objects::claim(&observed.repo, &names.claim, text, &values) {
         Ok(claim) => {
-            examined
-                .conditions
-                .yes(PVC_TEMPLATE_CHECKED, RepoReason::PVCTemplateChecked, "");
+            examined.passed(ConditionType::PVCTemplateChecked, Reason::PVCTemplateChecked, "");
             claims::report(observed, &mut examined.conditions);
             examined.claim = Some(claim);
         }
         Err(message) => {
-            examined
-                .conditions
-                .no(PVC_TEMPLATE_CHECKED, RepoReason::BadPVCTemplate, &message);
-            examined.conditions.remove(CLAIMS_CREATED);
+            examined.failed(
+                ConditionType::PVCTemplateChecked,
+                false,
+                Reason::BadPVCTemplate,
+                &message,
+            );
+            examined.conditions.remove(ConditionType::ClaimsCreated);
         }
     }
 }
@@ -97,12 +121,12 @@ fn template(text: Option<&String>) -> Option<&str> {
     text.map(String::as_str).filter(|text| !text.trim().is_empty())
 }
 
-fn check_provider<'a>(observed: &'a Observed, conditions: &mut Conditions) -> Option<&'a StorageProvider> {
+fn check_provider<'a>(observed: &'a Observed, examined: &mut Examined) -> Option<&'a StorageProvider> {
     let name = &observed.repo.spec.storage_provider_ref;
-    let mut no = |reason, message: &str| conditions.no(STORAGE_PROVIDER_READY, reason, message);
+    let mut no = |reason, message: &str| examined.failed(ConditionType::StorageProviderReady, false, reason, message);
     let Some(provider) = &observed.provider else {
         no(
-            RepoReason::StorageProviderNotFound,
+            Reason::StorageProviderNotFound,
             &format!("storage provider {name} not found"),
         );
         return None;
@@ -111,7 +135,7 @@ fn check_provider<'a>(observed: &'a Observed, conditions: &mut Conditions) -> Op
     if phase != Some(StorageProviderPhase::Ready) {
         let phase = phase.map_or("", StorageProviderPhase::as_str);
         let message = format!("storage provider {name} is not ready, status: {phase}");
-        no(RepoReason::StorageProviderNotReady, &message);
+        no(Reason::StorageProviderNotReady, &message);
         return None;
     }
     let templates = [
@@ -120,20 +144,26 @@ fn check_provider<'a>(observed: &'a Observed, conditions: &mut Conditions) -> Op
     ];
     if templates.into_iter().all(|text| template(text.as_ref()).is_none()) {
         let message = "both StorageClassTemplate and PersistentVolumeClaimTemplate are empty";
-        no(RepoReason::InvalidStorageProvider, message);
+        no(Reason::InvalidStorageProvider, message);
         return None;
     }
-    conditions.yes(STORAGE_PROVIDER_READY, RepoReason::StorageProviderReady, "");
+    examined.passed(ConditionType::StorageProviderReady, Reason::StorageProviderReady, "");
     Some(provider)
 }
 
 fn warn_about_shared_disk(provider: &StorageProvider, conditions: &mut Conditions) {
     if provider.spec.csi_driver_name.as_deref() != Some(LOCAL_DRIVER) {
-        return conditions.remove(SHARES_DISK_WITH_DATA);
+        conditions.remove(ConditionType::SharesDiskWithData);
+        return;
     }
     let message = "backups are directories of the node that the database runs on, so they share its disk: losing the node or \
                    the disk loses data and backups alike; use an object store for backups that have to survive that";
-    conditions.yes(SHARES_DISK_WITH_DATA, RepoReason::SharesDiskWithData, message);
+    conditions.set(
+        ConditionType::SharesDiskWithData,
+        true,
+        Reason::SharesDiskWithData,
+        message,
+    );
 }
 
 /// Names are stored before anything is made under them, so that nothing is made which nobody finds again.
@@ -171,11 +201,16 @@ fn check_secret(
     let Some(text) = template(provider.spec.csi_driver_secret_template.as_ref()) else {
         return true;
     };
-    let conditions = &mut examined.conditions;
     let desired = match objects::secret(&observed.repo, &names.secret, &observed.namespace, text, values) {
         Ok(desired) => desired,
         Err(error) => {
-            conditions.no(STORAGE_CLASS_CREATED, RepoReason::BadSecretTemplate, &error.to_string());
+            let message = error.to_string();
+            examined.failed(
+                ConditionType::StorageClassCreated,
+                false,
+                Reason::BadSecretTemplate,
+                &message,
+            );
             return false;
         }
     };
@@ -187,16 +222,11 @@ fn check_secret(
                 "secret \"{}/{}\" exists and is not this repository's",
                 observed.namespace, names.secret
             );
-            conditions.no(STORAGE_CLASS_CREATED, RepoReason::NameTaken, &message);
+            examined.failed(ConditionType::StorageClassCreated, false, Reason::NameTaken, &message);
             false
         }
         Some(stored) => {
-            let event = || {
-                Event::normal(
-                    RepoReason::CSIDriverSecretUpdated.as_str(),
-                    "rendered the CSI driver's Secret again",
-                )
-            };
+            let event = || Event::normal(Reason::CSIDriverSecretUpdated, "rendered the CSI driver's Secret again");
             let update = objects::updated_secret(stored, &desired);
             let update = update.map(|secret| (Write::UpdateSecret(Box::new(secret)), Some(event())));
             act(observed, examined, update)
@@ -209,9 +239,12 @@ fn check_secret(
 fn act(observed: &Observed, examined: &mut Examined, action: Option<(Write, Option<Event>)>) -> bool {
     let Some(action) = action else { return true };
     match &observed.refused {
-        Some(words) => examined
-            .conditions
-            .unknown(STORAGE_CLASS_CREATED, RepoReason::UnknownError, words),
+        Some(words) => examined.failed(
+            ConditionType::StorageClassCreated,
+            Status::Unknown,
+            Reason::UnknownError,
+            words,
+        ),
         None => examined.action = Some(action),
     }
     false
@@ -224,12 +257,11 @@ fn check_class(
     values: &mut Values,
     examined: &mut Examined,
 ) -> bool {
-    let conditions = &mut examined.conditions;
     let Some(text) = template(provider.spec.storage_class_template.as_ref()) else {
-        conditions.remove(STORAGE_CLASS_CURRENT);
-        conditions.yes(
-            STORAGE_CLASS_CREATED,
-            RepoReason::StorageClassCreated,
+        examined.conditions.remove(ConditionType::StorageClassCurrent);
+        examined.passed(
+            ConditionType::StorageClassCreated,
+            Reason::StorageClassCreated,
             "the provider needs no StorageClass",
         );
         return true;
@@ -238,7 +270,12 @@ fn check_class(
     let desired = match objects::storage_class(&observed.repo, name, text, values) {
         Ok(desired) => desired,
         Err(message) => {
-            conditions.no(STORAGE_CLASS_CREATED, RepoReason::BadStorageClassTemplate, &message);
+            examined.failed(
+                ConditionType::StorageClassCreated,
+                false,
+                Reason::BadStorageClassTemplate,
+                &message,
+            );
             return false;
         }
     };
@@ -252,37 +289,25 @@ fn check_class(
     };
     if !is_ours(&stored.metadata, &observed.repo) {
         let message = format!("storage class {name} exists and is not this repository's");
-        conditions.no(STORAGE_CLASS_CREATED, RepoReason::NameTaken, &message);
+        examined.failed(ConditionType::StorageClassCreated, false, Reason::NameTaken, &message);
         return false;
     }
     if objects::same_class(stored, &desired) {
-        conditions.remove(STORAGE_CLASS_CURRENT);
+        examined.conditions.remove(ConditionType::StorageClassCurrent);
     } else {
         let message = format!(
             "templates, parameters or reclaim policy changed since StorageClass {name} was made, and a StorageClass cannot be \
              changed; it is made anew after `kubectl delete storageclass {name}`; volumes that exist stay as they are"
         );
-        conditions.no(STORAGE_CLASS_CURRENT, RepoReason::StorageClassOutdated, &message);
+        examined.conditions.set(
+            ConditionType::StorageClassCurrent,
+            false,
+            Reason::StorageClassOutdated,
+            &message,
+        );
     }
-    conditions.yes(STORAGE_CLASS_CREATED, RepoReason::StorageClassCreated, "");
+    examined.passed(ConditionType::StorageClassCreated, Reason::StorageClassCreated, "");
     true
-}
-
-/// Whether every check holds, and if not the first that does not: its type, reason and message.
-pub(super) fn verdict(conditions: &Conditions) -> Result<(), (&'static str, String, String)> {
-    let checks = [
-        STORAGE_PROVIDER_READY,
-        PARAMETERS_CHECKED,
-        STORAGE_CLASS_CREATED,
-        PVC_TEMPLATE_CHECKED,
-    ];
-    let Some(failed) = checks.into_iter().find(|kind| !conditions.holds(kind)) else {
-        return Ok(());
-    };
-    let condition = conditions.get(failed);
-    let words = condition.map(|condition| (condition.reason.clone(), condition.message.clone()));
-    let (reason, message) = words.unwrap_or_default();
-    Err((failed, reason, message))
 }
 
 /// The phases in which a repository has not been judged yet.

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use holdfast_api::{
+    ObjectMetaExt as _,
+    condition::{ConditionType, Conditions, Reason},
+};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
-use super::{Observed, RepoReason, Write, condition_types::CLAIMS_CREATED, conditions::Conditions, is_ours};
+use super::{Observed, Write, is_ours};
 
 /// Why the Backups of a namespace go on waiting.
 fn problem(observed: &Observed, namespace: &str, claim: Option<&PersistentVolumeClaim>) -> Option<String> {
@@ -14,7 +18,7 @@ fn problem(observed: &Observed, namespace: &str, claim: Option<&PersistentVolume
     if !is_ours(&claim.metadata, &observed.repo) {
         return Some("a claim of this name exists and is not this repository's: rename or delete it".to_owned());
     }
-    let going = claim.metadata.deletion_timestamp.is_some();
+    let going = claim.is_terminating();
     going.then(|| "the claim is being deleted and a new one can only be made when it is gone".to_owned())
 }
 
@@ -62,16 +66,16 @@ pub(super) fn report(observed: &Observed, conditions: &mut Conditions) {
         })
         .collect();
     if problems.is_empty() {
-        if conditions.get(CLAIMS_CREATED).is_some() {
-            conditions.yes(CLAIMS_CREATED, RepoReason::ClaimsCreated, "");
+        if conditions.has(ConditionType::ClaimsCreated) {
+            conditions.set(ConditionType::ClaimsCreated, true, Reason::ClaimsCreated, "");
         }
         return;
     }
     let taken = problems.iter().all(|(_, taken, _)| *taken);
     let reason = if taken {
-        RepoReason::NameTaken
+        Reason::NameTaken
     } else {
-        RepoReason::ClaimNotCreated
+        Reason::ClaimNotCreated
     };
     let name = super::names(&observed.repo).claim;
     let shown = problems
@@ -82,5 +86,5 @@ pub(super) fn report(observed: &Observed, conditions: &mut Conditions) {
     if problems.len() > 5 {
         message = format!("{message}; and in {} more namespaces", problems.len() - 5);
     }
-    conditions.no(CLAIMS_CREATED, reason, &message);
+    conditions.set(ConditionType::ClaimsCreated, false, reason, &message);
 }

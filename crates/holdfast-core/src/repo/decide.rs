@@ -3,23 +3,17 @@
 use std::time::Duration;
 
 use holdfast_api::{
-    BackupRepoPhase, BackupRepoStatus,
-    condition::{READY, RECONCILING, STALLED},
+    BackupRepoPhase, BackupRepoStatus, ObjectMetaExt as _,
+    condition::{Condition, ConditionType, Conditions, Reason},
     names::FINALIZER,
 };
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{
-    Decision, Event, GRACE, Next, Observed, RepoReason, Write,
-    check::{Examined, examine, is_new, names_are_stored, verdict},
-    claims,
-    condition_types::{
-        CLAIMS_CREATED, DERIVED_OBJECTS_DELETED, PARAMETERS_CHECKED, PVC_TEMPLATE_CHECKED, STORAGE_CLASS_CREATED,
-        STORAGE_CLASS_CURRENT, STORAGE_PROVIDER_READY,
-    },
-    conditions::{find, turned_bad},
-    delete,
+    Decision, Event, GRACE, Next, Observed, Write,
+    check::{CHECKS, Examined, examine, is_new, names_are_stored},
+    claims, delete, turned_bad,
 };
 
 /// How often a repository that rests is looked at although nothing changed.
@@ -30,25 +24,23 @@ const RETRY: Duration = Duration::from_secs(30);
 /// Decides about a repository.
 pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
     let metadata = &observed.repo.metadata;
-    if metadata.deletion_timestamp.is_some() {
+    if observed.repo.is_terminating() {
         return delete::decide(observed, now);
     }
     if let Some(patch) = delete::with_finalizer(metadata, FINALIZER) {
         return writing(Write::Metadata(patch), Vec::new());
     }
+    let examined = examine(observed, now);
+    let verdict = examined.verdict();
     let Examined {
         mut status,
         mut conditions,
         action,
         claim,
-    } = examine(observed, now);
+        ..
+    } = examined;
     let before = observed.repo.status.clone().unwrap_or_default();
-    let verdict = verdict(&conditions);
-    let left = grace_left(
-        &before,
-        verdict.as_ref().err().map(|(_, reason, _)| reason.as_str()),
-        now,
-    );
+    let left = grace_left(&before, verdict.as_ref().err().map(|(reason, _)| *reason), now);
     let phase = match &verdict {
         Ok(()) => BackupRepoPhase::Ready,
         Err(_) if left.is_some() || action.is_some() => BackupRepoPhase::PreChecking,
@@ -60,6 +52,9 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
     }
     summarise(&mut conditions, phase, verdict);
     status.phase = Some(phase);
+    let waits = phase == BackupRepoPhase::PreChecking;
+    status.waiting_since = waits.then(|| before.waiting_since.clone().unwrap_or(Time(now)));
+    status.deletion = None;
     status.conditions = conditions.into_list();
     if status != before {
         return announcing(&before, status);
@@ -93,36 +88,27 @@ pub(super) fn writing(write: Write, events: Vec<Event>) -> Decision {
 }
 
 /// How long a new repository may still wait for what does not exist yet. `None`: it may not, or it has no need to.
-fn grace_left(before: &BackupRepoStatus, failed: Option<&str>, now: Timestamp) -> Option<Duration> {
-    let may_come = [
-        RepoReason::StorageProviderNotFound,
-        RepoReason::StorageProviderNotReady,
-        RepoReason::CredentialSecretNotFound,
-    ];
-    let failed = failed?;
-    if !is_new(before.phase) || !may_come.iter().any(|reason| reason.as_str() == failed) {
+fn grace_left(before: &BackupRepoStatus, failed: Option<Reason>, now: Timestamp) -> Option<Duration> {
+    let may_come = matches!(
+        failed?,
+        Reason::StorageProviderNotFound | Reason::StorageProviderNotReady | Reason::CredentialSecretNotFound
+    );
+    if !is_new(before.phase) || !may_come {
         return None;
     }
-    let since = find(&before.conditions, RECONCILING).map_or(now, |condition| condition.last_transition_time.0);
+    let since = before.waiting_since.as_ref().map_or(now, |time| time.0);
     let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
     GRACE.checked_sub(waited).filter(|left| !left.is_zero())
 }
 
 /// The conditions that tools read for every kind alike.
-fn summarise(
-    conditions: &mut super::conditions::Conditions,
-    phase: BackupRepoPhase,
-    verdict: Result<(), (&'static str, String, String)>,
-) {
-    let (reason, message) = match verdict {
-        Ok(()) => (RepoReason::Ready.as_str().to_owned(), String::new()),
-        Err((kind, reason, _)) if reason.is_empty() || reason == kind => ("Checking".to_owned(), String::new()),
-        Err((_, reason, message)) => (reason, message),
+fn summarise(conditions: &mut Conditions, phase: BackupRepoPhase, verdict: Result<(), (Reason, String)>) {
+    let (reason, message) = verdict.err().unwrap_or((Reason::Ready, String::new()));
+    match phase {
+        BackupRepoPhase::Ready => conditions.ready(reason, &message),
+        BackupRepoPhase::Failed => conditions.stalled(reason, &message),
+        BackupRepoPhase::PreChecking | BackupRepoPhase::Deleting => conditions.reconciling(reason, &message),
     };
-    let yes_no = |yes| if yes { "True" } else { "False" };
-    conditions.put(READY, yes_no(phase == BackupRepoPhase::Ready), &reason, &message);
-    conditions.put(RECONCILING, yes_no(phase == BackupRepoPhase::PreChecking), &reason, "");
-    conditions.put(STALLED, yes_no(phase == BackupRepoPhase::Failed), &reason, &message);
 }
 
 /// The status is written, and what turned for the worse in it is told.
@@ -132,7 +118,7 @@ fn announcing(before: &BackupRepoStatus, status: BackupRepoStatus) -> Decision {
     });
     let mut events = Vec::new();
     if news == Some(BackupRepoPhase::Ready) {
-        events.push(Event::normal(RepoReason::Ready.as_str(), "the repository can be used"));
+        events.push(Event::normal(Reason::Ready, "the repository can be used"));
     }
     events.extend(failures(before, &status));
     Decision {
@@ -151,22 +137,17 @@ fn failures(before: &BackupRepoStatus, status: &BackupRepoStatus) -> Vec<Event> 
     } else {
         &before.conditions
     };
-    let checks = [
-        STORAGE_PROVIDER_READY,
-        PARAMETERS_CHECKED,
-        STORAGE_CLASS_CREATED,
-        PVC_TEMPLATE_CHECKED,
-    ];
-    let checks = checks
+    let checks = CHECKS
         .into_iter()
         .filter(|_| judged)
         .filter_map(|kind| turned_bad(old, &status.conditions, kind));
-    let others = [STORAGE_CLASS_CURRENT, CLAIMS_CREATED, DERIVED_OBJECTS_DELETED];
+    let others = [
+        ConditionType::StorageClassCurrent,
+        ConditionType::ClaimsCreated,
+        ConditionType::DerivedObjectsDeleted,
+    ];
     let others = others
         .into_iter()
         .filter_map(|kind| turned_bad(&before.conditions, &status.conditions, kind));
-    checks
-        .chain(others)
-        .map(|condition| Event::warning(&condition.reason, &condition.message))
-        .collect()
+    checks.chain(others).collect()
 }

@@ -3,21 +3,15 @@
 use std::time::Duration;
 
 use holdfast_api::{
-    BackupRepoPhase, BackupRepoStatus,
-    condition::{READY, RECONCILING, STALLED},
+    BackupRepoPhase, BackupRepoStatus, ObjectMetaExt as _, RepoDeletion,
+    condition::{ConditionType, Conditions, Reason},
     names::FINALIZER,
 };
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::{Value, json};
 
-use super::{
-    Decision, Event, Next, Observed, RepoReason, Target, VOLUMES_DEADLINE, Write,
-    condition_types::DERIVED_OBJECTS_DELETED,
-    conditions::{Conditions, find, turned_bad},
-    decide::writing,
-    is_ours,
-};
+use super::{Decision, Event, Next, Observed, Target, VOLUMES_DEADLINE, Write, decide::writing, is_ours, turned_bad};
 
 /// How soon to look again at what is in the way: not everything that can be is watched.
 const POLL: Duration = Duration::from_secs(10);
@@ -56,11 +50,11 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
     };
     let before = observed.repo.status.clone().unwrap_or_default();
     if before.phase != Some(BackupRepoPhase::Deleting) {
-        let event = Event::normal(RepoReason::DeletingCR.as_str(), format!("Deleting backuprepo: {name}"));
+        let event = Event::normal(Reason::DeletingCR, format!("Deleting backuprepo: {name}"));
         return say(
             observed,
             &before,
-            RepoReason::DeletingCR,
+            Reason::DeletingCR,
             "the repository is being deleted",
             now,
             Some(event),
@@ -75,16 +69,13 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
     if let Some(write) = last_deletion(observed) {
         return writing(write, Vec::new());
     }
-    let mut events = vec![Event::normal(
-        RepoReason::DeletedCR.as_str(),
-        format!("Deleted backuprepo: {name}"),
-    )];
+    let mut events = vec![Event::normal(Reason::DeletedCR, format!("Deleted backuprepo: {name}"))];
     if !observed.volumes.is_empty() {
         let message = format!(
             "volumes that the CSI driver did not remove: {}",
             shown(&observed.volumes)
         );
-        events.insert(0, Event::warning(RepoReason::VolumesLeftBehind.as_str(), message));
+        events.insert(0, Event::warning(Reason::VolumesLeftBehind, message));
     }
     writing(Write::Metadata(release), events)
 }
@@ -98,17 +89,15 @@ fn next_deletion(observed: &Observed) -> Option<Write> {
         .claims
         .iter()
         .filter(|claim| is_ours(&claim.metadata, &observed.repo));
-    let claim = ours
-        .into_iter()
-        .find(|claim| claim.metadata.deletion_timestamp.is_none())?;
+    let claim = ours.into_iter().find(|claim| !claim.is_terminating())?;
     Some(Write::DeleteClaim(Target::of(&claim.metadata)))
 }
 
 /// What the repository waits for.
-fn obstacle(observed: &Observed, before: &BackupRepoStatus, now: Timestamp) -> Option<(RepoReason, String)> {
+fn obstacle(observed: &Observed, before: &BackupRepoStatus, now: Timestamp) -> Option<(Reason, String)> {
     if !observed.associated.is_empty() {
         let message = format!("some backups still refer to this repo: {}", shown(&observed.associated));
-        return Some((RepoReason::HaveAssociatedBackups, message));
+        return Some((Reason::HaveAssociatedBackups, message));
     }
     let claims: Vec<String> = observed
         .claims
@@ -119,12 +108,14 @@ fn obstacle(observed: &Observed, before: &BackupRepoStatus, now: Timestamp) -> O
         .collect();
     if !claims.is_empty() {
         let message = format!("maybe the derived PVCs are still in use: {}", shown(&claims));
-        return Some((RepoReason::HaveResidualPVCs, message));
+        return Some((Reason::HaveResidualPVCs, message));
     }
     // The driver needs the Secret to remove its volumes; a driver that is gone must not hold the repository for ever.
-    let since = find(&before.conditions, DERIVED_OBJECTS_DELETED)
-        .filter(|condition| condition.reason == RepoReason::HaveResidualVolumes.as_str())
-        .map_or(now, |condition| condition.last_transition_time.0);
+    let since = before
+        .deletion
+        .as_ref()
+        .and_then(|deletion| deletion.volumes_since.as_ref());
+    let since = since.map_or(now, |time| time.0);
     let over = Duration::try_from(now.duration_since(since)).is_ok_and(|waited| waited >= VOLUMES_DEADLINE);
     if observed.volumes.is_empty() || over {
         return None;
@@ -133,7 +124,7 @@ fn obstacle(observed: &Observed, before: &BackupRepoStatus, now: Timestamp) -> O
         "the CSI driver has yet to remove the volumes {}",
         shown(&observed.volumes)
     );
-    Some((RepoReason::HaveResidualVolumes, message))
+    Some((Reason::HaveResidualVolumes, message))
 }
 
 /// The StorageClass, then the Secret.
@@ -160,26 +151,23 @@ fn shown(names: &[String]) -> String {
 fn say(
     observed: &Observed,
     before: &BackupRepoStatus,
-    reason: RepoReason,
+    reason: Reason,
     message: &str,
     now: Timestamp,
     event: Option<Event>,
 ) -> Decision {
     let generation = observed.repo.metadata.generation;
-    let mut conditions = Conditions::new(before.conditions.clone(), generation, now);
-    match reason {
-        RepoReason::DeletingCR => {}
-        // Another status than before, so that its transition time says since when.
-        RepoReason::HaveResidualVolumes => conditions.unknown(DERIVED_OBJECTS_DELETED, reason, message),
-        _ => conditions.no(DERIVED_OBJECTS_DELETED, reason, message),
+    let mut conditions = Conditions::of(before.conditions.clone(), generation, now);
+    if reason != Reason::DeletingCR {
+        conditions.set(ConditionType::DerivedObjectsDeleted, false, reason, message);
     }
-    conditions.no(READY, reason, message);
-    conditions.yes(RECONCILING, reason, message);
-    conditions.no(STALLED, reason, "");
+    conditions.reconciling(reason, message);
     let status = BackupRepoStatus {
         phase: Some(BackupRepoPhase::Deleting),
         observed_generation: generation,
         conditions: conditions.into_list(),
+        waiting_since: None,
+        deletion: Some(waits(before.deletion.as_ref(), reason, now)),
         ..before.clone()
     };
     if status == *before {
@@ -190,8 +178,22 @@ fn say(
             next: Next::After(POLL),
         };
     }
-    let told = turned_bad(&before.conditions, &status.conditions, DERIVED_OBJECTS_DELETED)
-        .map(|condition| Event::warning(&condition.reason, &condition.message));
+    let told = turned_bad(
+        &before.conditions,
+        &status.conditions,
+        ConditionType::DerivedObjectsDeleted,
+    );
     let events = event.into_iter().chain(told).collect();
     writing(Write::Status(Box::new(status)), events)
+}
+
+/// Since when the repository is being deleted, and since when nothing but its volumes is in the way.
+fn waits(before: Option<&RepoDeletion>, reason: Reason, now: Timestamp) -> RepoDeletion {
+    let RepoDeletion { since, volumes_since } = before.cloned().unwrap_or_default();
+    RepoDeletion {
+        since: since.or(Some(Time(now))),
+        volumes_since: volumes_since
+            .or(Some(Time(now)))
+            .filter(|_| reason == Reason::HaveResidualVolumes),
+    }
 }

@@ -7,7 +7,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use holdfast_api::{BackupRepo, BackupRepoPhase, BackupRepoStatus, StorageProvider, StorageProviderStatus, names};
+use holdfast_api::{
+    BackupRepo, BackupRepoPhase, BackupRepoStatus, StorageProvider, StorageProviderStatus,
+    condition::{self, Condition, ConditionType, Reason},
+    names,
+};
 use k8s_openapi::{
     api::{
         core::v1::{PersistentVolumeClaim, Secret},
@@ -19,19 +23,16 @@ use sha2::{Digest, Sha256};
 
 mod check;
 mod claims;
-mod conditions;
 mod decide;
 mod delete;
 mod objects;
 mod parameters;
 mod provider;
-mod reason;
 #[cfg(test)]
 mod tests;
 
 pub use decide::decide;
 pub use provider::{ObservedProvider, decide as decide_provider};
-pub use reason::{RepoReason, condition_types};
 
 /// The embedded CSI driver, whose volumes are directories of a node.
 pub const LOCAL_DRIVER: &str = "csi.holdfast.io";
@@ -149,28 +150,37 @@ impl Target {
 pub struct Event {
     /// Whether it needs attention.
     pub warning: bool,
-    /// One word.
-    pub reason: String,
+    /// Why.
+    pub reason: Reason,
     /// What happened and what to do.
     pub message: String,
 }
 
 impl Event {
-    fn normal(reason: &str, message: impl Into<String>) -> Self {
+    fn normal(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             warning: false,
-            reason: reason.to_owned(),
+            reason,
             message: message.into(),
         }
     }
 
-    fn warning(reason: &str, message: impl Into<String>) -> Self {
+    fn warning(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             warning: true,
-            reason: reason.to_owned(),
+            reason,
             message: message.into(),
         }
     }
+}
+
+/// A warning, if the condition has just become, for another reason than before, something else than True.
+fn turned_bad(before: &[Condition], after: &[Condition], kind: ConditionType) -> Option<Event> {
+    let new = condition::find(after, kind).filter(|condition| condition.status != "True")?;
+    let old = condition::find(before, kind);
+    let same = old.is_some_and(|old| old.status == new.status && old.reason == new.reason);
+    let reason = Reason::parse(&new.reason).filter(|_| !same)?;
+    Some(Event::warning(reason, &new.message))
 }
 
 /// When to decide again.

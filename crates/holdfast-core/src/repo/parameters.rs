@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use holdfast_api::{BackupRepo, StorageProvider};
+use holdfast_api::{BackupRepo, StorageProvider, condition::Reason};
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::Value;
 
-use super::{Credential, Observed, RepoReason};
+use super::{Credential, Observed};
 
 /// Why the parameters cannot be used, in words that hold no parameter.
-pub(super) type Refusal = (RepoReason, String);
+pub(super) type Refusal = (Reason, String);
 
 /// Configuration and credentials as one map; credentials win.
 pub(super) fn collect(observed: &Observed) -> Result<BTreeMap<String, String>, Refusal> {
@@ -20,7 +20,7 @@ pub(super) fn collect(observed: &Observed) -> Result<BTreeMap<String, String>, R
         Credential::Found(secret) => overlay(&mut parameters, repo, secret)?,
         Credential::Absent => {
             let message = format!("secret {} not found", credential_name(repo, &observed.namespace));
-            return Err((RepoReason::CredentialSecretNotFound, message));
+            return Err((Reason::CredentialSecretNotFound, message));
         }
         Credential::OutOfReach => {
             let name = credential_name(repo, &observed.namespace);
@@ -29,7 +29,7 @@ pub(super) fn collect(observed: &Observed) -> Result<BTreeMap<String, String>, R
                  credentialNamespaces of the chart",
                 observed.namespace
             );
-            return Err((RepoReason::CredentialNamespaceNotAllowed, message));
+            return Err((Reason::CredentialNamespaceNotAllowed, message));
         }
     }
     Ok(parameters)
@@ -50,7 +50,7 @@ fn overlay(parameters: &mut BTreeMap<String, String>, repo: &BackupRepo, secret:
         let Ok(text) = String::from_utf8(value.0.clone()) else {
             let name = credential_name(repo, secret.metadata.namespace.as_deref().unwrap_or_default());
             return Err((
-                RepoReason::InvalidParameters,
+                Reason::InvalidParameters,
                 format!("key {key} of secret {name} is not text"),
             ));
         };
@@ -82,7 +82,7 @@ pub(super) fn check(provider: &StorageProvider, parameters: &BTreeMap<String, St
             "storage provider {provider} needs the parameters: {}",
             missing.join(", ")
         );
-        return Err((RepoReason::InvalidParameters, message));
+        return Err((Reason::InvalidParameters, message));
     }
     for (name, property) in schema
         .get("properties")
@@ -100,7 +100,7 @@ pub(super) fn check(provider: &StorageProvider, parameters: &BTreeMap<String, St
                 "storage provider {provider}: parameter {name} has to be one of {}",
                 allowed.join(", ")
             );
-            return Err((RepoReason::InvalidParameters, message));
+            return Err((Reason::InvalidParameters, message));
         }
     }
     Ok(())

@@ -1,17 +1,16 @@
 //! Whether a StorageProvider can be used: its CSI driver has to be installed.
 
 use holdfast_api::{
-    StorageProvider, StorageProviderPhase, StorageProviderStatus,
-    condition::{READY, RECONCILING, STALLED},
+    ObjectMetaExt as _, StorageProvider, StorageProviderPhase, StorageProviderStatus,
+    condition::{ConditionType, Conditions, Reason, Status},
     names::STORAGE_FINALIZER,
 };
 use jiff::Timestamp;
 
 use super::{
-    Event, ProviderDecision, ProviderWrite, RepoReason,
-    condition_types::CSI_DRIVER_INSTALLED,
-    conditions::{Conditions, turned_bad},
+    Event, ProviderDecision, ProviderWrite,
     delete::{with_finalizer, without_finalizer},
+    turned_bad,
 };
 
 /// What a decision about a provider rests on.
@@ -27,17 +26,14 @@ pub struct ObservedProvider {
 pub fn decide(observed: &ObservedProvider, now: Timestamp) -> ProviderDecision {
     let metadata = &observed.provider.metadata;
     let name = metadata.name.as_deref().unwrap_or_default();
-    if metadata.deletion_timestamp.is_some() {
+    if observed.provider.is_terminating() {
         let Some(patch) = without_finalizer(metadata, STORAGE_FINALIZER) else {
             return ProviderDecision {
                 write: None,
                 events: Vec::new(),
             };
         };
-        let event = Event::normal(
-            RepoReason::DeletedCR.as_str(),
-            format!("Deleted storageprovider: {name}"),
-        );
+        let event = Event::normal(Reason::DeletedCR, format!("Deleted storageprovider: {name}"));
         return ProviderDecision {
             write: Some(ProviderWrite::Metadata(patch)),
             events: vec![event],
@@ -57,43 +53,44 @@ pub fn decide(observed: &ObservedProvider, now: Timestamp) -> ProviderDecision {
             events: Vec::new(),
         };
     }
-    let bad = turned_bad(&before.conditions, &status.conditions, CSI_DRIVER_INSTALLED);
-    let events = bad
-        .map(|condition| Event::warning(&condition.reason, &condition.message))
-        .into_iter()
-        .collect();
+    let bad = turned_bad(
+        &before.conditions,
+        &status.conditions,
+        ConditionType::CSIDriverInstalled,
+    );
     ProviderDecision {
         write: Some(ProviderWrite::Status(Box::new(status))),
-        events,
+        events: bad.into_iter().collect(),
     }
 }
 
 fn status(observed: &ObservedProvider, before: &StorageProviderStatus, now: Timestamp) -> StorageProviderStatus {
     let provider = &observed.provider;
     let driver = provider.spec.csi_driver_name.as_deref().filter(|name| !name.is_empty());
-    let mut conditions = Conditions::new(before.conditions.clone(), provider.metadata.generation, now);
+    let mut conditions = Conditions::of(before.conditions.clone(), provider.metadata.generation, now);
     let ready = driver.is_none() || observed.driver_installed;
     let (reason, message) = match driver {
-        None => (RepoReason::CSIDriverObjectFound, "no CSI driver is needed".to_owned()),
+        None => (Reason::CSIDriverObjectFound, "no CSI driver is needed".to_owned()),
         Some(driver) if ready => (
-            RepoReason::CSIDriverObjectFound,
+            Reason::CSIDriverObjectFound,
             format!("CSI driver {driver} is installed"),
         ),
         Some(driver) => (
-            RepoReason::CheckCSIDriverFailed,
+            Reason::CheckCSIDriverFailed,
             format!("csidrivers.storage.k8s.io \"{driver}\" not found: install the driver"),
         ),
     };
-    let (phase, installed) = if ready {
-        (StorageProviderPhase::Ready, "True")
+    let phase = if ready {
+        conditions
+            .set(ConditionType::CSIDriverInstalled, true, reason, &message)
+            .ready(reason, &message);
+        StorageProviderPhase::Ready
     } else {
-        (StorageProviderPhase::NotReady, "Unknown")
+        conditions
+            .set(ConditionType::CSIDriverInstalled, Status::Unknown, reason, &message)
+            .stalled(reason, &message);
+        StorageProviderPhase::NotReady
     };
-    let yes_no = |yes| if yes { "True" } else { "False" };
-    conditions.put(CSI_DRIVER_INSTALLED, installed, reason.as_str(), &message);
-    conditions.put(READY, yes_no(ready), reason.as_str(), &message);
-    conditions.put(RECONCILING, "False", reason.as_str(), "");
-    conditions.put(STALLED, yes_no(!ready), reason.as_str(), &message);
     StorageProviderStatus {
         phase: Some(phase),
         conditions: conditions.into_list(),

@@ -1,6 +1,11 @@
 //! From the plan to the end.
 
-use holdfast_api::{RestoreJob, RestorePlan, condition::Reason, names::LABEL_RESTORE_UID, suspend_lock::SuspendLock};
+use holdfast_api::{
+    RestoreJob, RestorePlan,
+    condition::{ConditionType, Reason},
+    names::LABEL_RESTORE_UID,
+    suspend_lock::SuspendLock,
+};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
 use kube::ResourceExt as _;
@@ -58,7 +63,7 @@ pub(super) fn taken(observed: &Observed, workload: Option<&Workload>, job: &Job,
 
 /// True from before the restore Job is created: from then on the volumes may have been written, whatever became of the
 /// Job and its pods.
-pub const WRITING: &str = "Writing";
+pub const WRITING: &str = ConditionType::Writing.as_str();
 
 /// For how long after [`WRITING`] was set the Job can only be the first one.
 const FIRST: SignedDuration = SignedDuration::from_secs(2);

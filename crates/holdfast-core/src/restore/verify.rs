@@ -1,6 +1,9 @@
 //! The verify Job: every byte of the backup is read before anything is touched.
 
-use holdfast_api::{RestorePlan, condition::Reason};
+use holdfast_api::{
+    RestorePlan,
+    condition::{ConditionType, Reason},
+};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt as _;
@@ -15,7 +18,7 @@ use super::{
 use crate::pod::{JobState, Trouble, is_over, job_state, trouble};
 
 /// False, with the trouble as its reason, once the check was given up because its pod does not start.
-const VERIFIED: &str = "Verified";
+const VERIFIED: &str = ConditionType::Verified.as_str();
 
 /// `None` once the Job has found everything right.
 pub(super) fn decide(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Timestamp) -> Option<Decision> {

@@ -68,6 +68,7 @@ pub fn ready(pod: &Pod) -> bool {
         .unwrap_or_default();
     conditions
         .iter()
+        // Kubernetes' own word, of a pod.
         .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdfast_api::{Backup, BackupPolicy, BackupPolicyStatus, BackupRepo, BackupTool};
+use holdfast_api::{Backup, BackupPolicy, BackupPolicyStatus, BackupRepo, BackupTool, BackupType};
 use holdfast_core::{
     admission::{self, Next, Observed, Read, Write},
     backup::{self, Seen},
@@ -75,7 +75,7 @@ impl Scheduler {
         let (time, note) = match &slot {
             Slot::None { .. } => return Ok(()),
             Slot::Due { slot, .. } => {
-                let backup = policy::slot_backup(&found, *slot, "");
+                let backup = policy::slot_backup(&found, BackupType::Datafile, *slot, "");
                 match net.send("scheduler", &Request::Create(json(&backup))) {
                     Ok(_) => {}
                     Err(Failure::Refused(Refused::Exists)) => {
@@ -92,7 +92,7 @@ impl Scheduler {
             Slot::Missed { slot: time, .. } | Slot::Skipped { slot: time, .. } => (*time, slot.note()),
         };
         let note = note.as_ref().map(|(reason, text)| (*reason, text.as_str()));
-        let status = policy::after_slot(&found, time, note, net.api.now);
+        let status = policy::after_slot(&found, BackupType::Datafile, time, note, net.api.now);
         put(net, &found, status)
     }
 
@@ -100,7 +100,7 @@ impl Scheduler {
     fn due(&self, net: &Net, found: &BackupPolicy) -> Slot {
         let mut active: Vec<Arc<Backup>> = net.api.list_at(self.revision).into_iter().map(Arc::new).collect();
         loop {
-            let slot = policy::due(found, &active, net.api.now);
+            let slot = policy::due(found, BackupType::Datafile, &active, net.api.now);
             let Slot::Skipped { by, .. } = &slot else {
                 return slot;
             };

@@ -106,7 +106,7 @@ where
 }
 
 fn restore_words(found: &RestoreJob) -> String {
-    let mut words = vec![restore::phase(found).as_str()];
+    let mut words = vec![found.phase().as_str()];
     if found.finalizers().is_empty() {
         words.push("unguarded");
     }

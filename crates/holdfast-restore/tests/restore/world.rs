@@ -8,7 +8,7 @@ use holdfast_api::{
     names::{ANNOTATION_HELD, LABEL_RESTORE_UID, LABEL_ROLE, ROLE_RESTORE, ROLE_VERIFY},
     suspend_lock::SuspendLock,
 };
-use holdfast_core::restore::{self, Kind};
+use holdfast_core::restore::Kind;
 use holdfast_runtime::clock;
 use holdfast_testkit::{ApiServer, eventually, sample};
 use k8s_openapi::api::{
@@ -262,14 +262,14 @@ impl World {
     pub(crate) async fn completes(&self, name: &str) -> RestoreJob {
         self.wake(name).await;
         self.restore_that(name, "Completed", |restore| {
-            restore::phase(restore) == RestoreJobPhase::Completed
+            restore.phase() == RestoreJobPhase::Completed
         })
         .await
     }
 
     /// Waits until a RestoreJob has Failed, and answers why.
     pub(crate) async fn fails(&self, name: &str, reason: Reason) -> String {
-        let failed = |restore: &RestoreJob| restore::phase(restore) == RestoreJobPhase::Failed;
+        let failed = |restore: &RestoreJob| restore.phase() == RestoreJobPhase::Failed;
         let restore = self.restore_that(name, "Failed", failed).await;
         let status = restore.status.clone().expect("a status");
         let conditions = status.conditions.iter();

@@ -1,8 +1,8 @@
-//! News between services, over NATS JetStream. News only makes things sooner: losing it, or the whole bus, or getting it
-//! twice costs latency and never a backup, so nothing here fails or blocks a caller.
+//! Event messages between services, over NATS JetStream. They only make things sooner: losing one, or the whole bus, or
+//! getting one twice costs latency and never a backup, so nothing here fails or blocks a caller.
 
+mod envelope;
 mod link;
-mod news;
 mod outbox;
 pub mod permissions;
 mod stream;
@@ -10,18 +10,19 @@ mod wake;
 
 use std::time::Duration;
 
+use holdfast_api::{
+    event::{BusEvent, BusEventKind},
+    metric,
+};
 use prometheus::{GaugeVec, IntCounterVec};
 
 use crate::{CommonArgs, Leader, Queue, Service, metrics::Meter};
 use link::Link;
-pub use news::News;
 use outbox::Outbox;
 pub(crate) use outbox::Sender;
 
-/// Name of the stream that keeps the news for a day.
+/// Name of the stream that keeps the messages for a day.
 pub const STREAM: &str = "HOLDFAST_NEWS";
-/// First tokens of every subject: product and version of the format.
-pub const SUBJECTS: &str = "holdfast.v1";
 /// How long an answer of the server may take.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -44,22 +45,18 @@ struct BusMetrics {
 }
 
 impl Bus {
-    /// Connects in the background and for ever again; answers the bus and what sends its news.
+    /// Connects in the background and for ever again; answers the bus and what sends its messages.
     pub(crate) fn connect(
         service: &'static str,
         args: &CommonArgs,
         meter: &Meter,
     ) -> anyhow::Result<(Self, Option<Sender>)> {
         let metrics = BusMetrics {
-            connected: meter.gauge("bus_connected_servers", "1 while the bus is connected.", &[])?,
-            published: meter.counter("bus_published_total", "News that the bus took.", &["verb"])?,
-            dropped: meter.counter("bus_dropped_total", "News that were dropped, by cause.", &["cause"])?,
-            woken: meter.counter("bus_woken_total", "News that woke a queue.", &["consumer"])?,
-            consumer_errors: meter.counter(
-                "bus_consumer_errors_total",
-                "Times that a consumer began anew.",
-                &["consumer"],
-            )?,
+            connected: meter.gauge(&metric::BUS_CONNECTED)?,
+            published: meter.counter(&metric::BUS_PUBLISHED)?,
+            dropped: meter.counter(&metric::BUS_DROPPED)?,
+            woken: meter.counter(&metric::BUS_WOKEN)?,
+            consumer_errors: meter.counter(&metric::BUS_CONSUMER_ERRORS)?,
         };
         metrics.connected.with_label_values::<&str>(&[]).set(0.0);
         let outbox = Outbox::default();
@@ -75,9 +72,10 @@ impl Bus {
         self.link.is_some()
     }
 
-    /// Hands over news. Returns at once; while the bus is away the newest 1024 are kept, older ones dropped and counted.
-    pub fn publish(&self, news: News) {
-        if self.enabled() && self.outbox.push(news) {
+    /// Hands over a message. Returns at once; while the bus is away the newest 1024 are kept, older ones dropped and
+    /// counted.
+    pub fn publish(&self, event: BusEvent) {
+        if self.enabled() && self.outbox.push(event) {
             self.metrics.dropped.with_label_values(&["crowded"]).inc();
         }
     }
@@ -95,30 +93,30 @@ impl Bus {
         }
     }
 
-    /// Pushes onto `queue` the key of each object that news under `filters` name, through the durable consumer of this
-    /// name (the service's own). A filter is what follows `holdfast.v1.`, such as `backup.completed.>`.
-    pub fn wake(&self, service: &Service, consumer: &'static str, filters: &[&str], queue: &Queue) {
-        self.wake_if(service, consumer, filters, queue, None);
+    /// Pushes onto `queue` the key of each object that messages of these kinds name, through the durable consumer of
+    /// this name (the service's own).
+    pub fn wake(&self, service: &Service, consumer: &'static str, kinds: &[BusEventKind], queue: &Queue) {
+        self.wake_if(service, consumer, kinds, queue, None);
     }
 
-    /// [`Bus::wake`], but only while this process leads: a durable consumer shares its news among all who take from it,
+    /// [`Bus::wake`], but only while this process leads: a durable consumer shares its messages among all who take from it,
     /// and a follower would take what the leader should hear.
     pub fn wake_leader(
         &self,
         service: &Service,
         consumer: &'static str,
-        filters: &[&str],
+        kinds: &[BusEventKind],
         queue: &Queue,
         leader: &Leader,
     ) {
-        self.wake_if(service, consumer, filters, queue, Some(leader.clone()));
+        self.wake_if(service, consumer, kinds, queue, Some(leader.clone()));
     }
 
     fn wake_if(
         &self,
         service: &Service,
         consumer: &'static str,
-        filters: &[&str],
+        kinds: &[BusEventKind],
         queue: &Queue,
         leader: Option<Leader>,
     ) {
@@ -126,7 +124,7 @@ impl Bus {
         let waker = wake::Waker {
             link,
             consumer,
-            filters: filters.iter().map(|filter| format!("{SUBJECTS}.{filter}")).collect(),
+            filters: kinds.iter().map(|kind| kind.filter()).collect(),
             queue: queue.clone(),
             leader,
             metrics: self.metrics.clone(),

@@ -1,4 +1,4 @@
-//! News on the way out: a bounded buffer and the task that empties it.
+//! Event messages on the way out: a bounded buffer and the task that empties it.
 
 use std::{
     collections::VecDeque,
@@ -6,48 +6,49 @@ use std::{
 };
 
 use async_nats::{HeaderMap, jetstream};
+use holdfast_api::event::BusEvent;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{ANSWER, BusMetrics, Link, News};
+use super::{ANSWER, BusMetrics, Link};
 use crate::clock;
 
-/// News that wait while the bus is away.
+/// Messages that wait while the bus is away.
 const CAPACITY: usize = 1024;
-/// Attempts for one piece of news before it is dropped, so that one that is refused does not hold up the others.
+/// Attempts for one message before it is dropped, so that one that is refused does not hold up the others.
 const ATTEMPTS: usize = 3;
 
-/// News that wait to be sent, oldest first.
+/// Messages that wait to be sent, oldest first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outbox {
-    waiting: Arc<Mutex<VecDeque<News>>>,
+    waiting: Arc<Mutex<VecDeque<BusEvent>>>,
     filled: Arc<Notify>,
 }
 
 impl Outbox {
-    /// Adds news; answers whether the oldest had to be dropped for it.
-    pub(super) fn push(&self, news: News) -> bool {
+    /// Adds a message; answers whether the oldest had to be dropped for it.
+    pub(super) fn push(&self, event: BusEvent) -> bool {
         let crowded = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let crowded = waiting.len() >= CAPACITY;
             if crowded {
                 waiting.pop_front();
             }
-            waiting.push_back(news);
+            waiting.push_back(event);
             crowded
         };
         self.filled.notify_one();
         crowded
     }
 
-    fn pop(&self) -> Option<News> {
+    fn pop(&self) -> Option<BusEvent> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    async fn next(&self) -> News {
+    async fn next(&self) -> BusEvent {
         loop {
-            if let Some(news) = self.pop() {
-                return news;
+            if let Some(event) = self.pop() {
+                return event;
             }
             self.filled.notified().await;
         }
@@ -76,55 +77,58 @@ impl Sender {
     /// Sends until `stop`, then what still waits, if the bus is there.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         loop {
-            let news = tokio::select! {
+            let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                news = self.outbox.next() => news,
+                event = self.outbox.next() => event,
             };
-            let sending = self.send(&news);
+            let sending = self.send(&event);
             tokio::select! {
                 () = sending => {}
                 // What is being sent when the service ends gets the time of one answer.
                 () = async { stop.cancelled().await; tokio::time::sleep(ANSWER).await } => {}
             }
         }
-        while let Some(news) = self.outbox.pop() {
-            if tokio::time::timeout(ANSWER, self.send(&news)).await.is_err() {
+        while let Some(event) = self.outbox.pop() {
+            if tokio::time::timeout(ANSWER, self.send(&event)).await.is_err() {
                 break;
             }
         }
     }
 
-    async fn send(&mut self, news: &News) {
+    async fn send(&mut self, event: &BusEvent) {
         let mut pauses = super::back_off();
         for _ in 0..ATTEMPTS {
             let (context, _) = self.link.up().await;
-            match self.publish(&context, news).await {
+            match self.publish(&context, event).await {
                 Ok(()) => {
-                    self.metrics.published.with_label_values(&[news.verb]).inc();
+                    self.metrics.published.with_label_values(&[event.kind.verb()]).inc();
                     return;
                 }
-                Err(error) => tracing::debug!(%error, subject = news.subject(), "news not taken"),
+                Err(error) => tracing::debug!(%error, subject = event.subject(), "event message not taken"),
             }
             if let Some(pause) = pauses.next() {
                 tokio::time::sleep(pause).await;
             }
         }
         self.metrics.dropped.with_label_values(&["refused"]).inc();
-        tracing::warn!(subject = news.subject(), "news dropped: the bus does not take it");
+        tracing::warn!(
+            subject = event.subject(),
+            "event message dropped: the bus does not take it"
+        );
     }
 
-    async fn publish(&self, context: &jetstream::Context, news: &News) -> Result<(), async_nats::Error> {
+    async fn publish(&self, context: &jetstream::Context, event: &BusEvent) -> Result<(), async_nats::Error> {
         let mut headers = HeaderMap::new();
-        headers.insert("Nats-Msg-Id", news.id().as_str());
+        headers.insert("Nats-Msg-Id", event.id().as_str());
         headers.insert("Content-Type", "application/cloudevents+json");
-        if let Some(traceparent) = &news.traceparent {
+        if let Some(traceparent) = &event.traceparent {
             headers.insert("traceparent", traceparent.as_str());
         }
-        let payload = news.payload(self.service, clock::now()).to_string();
+        let payload = event.payload(self.service, clock::now()).to_string();
         let taken = async {
             context
-                .publish_with_headers(news.subject(), headers, payload.into())
+                .publish_with_headers(event.subject(), headers, payload.into())
                 .await?
                 .await
         };

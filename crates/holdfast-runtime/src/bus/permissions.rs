@@ -1,59 +1,47 @@
-//! Who may do what on the bus: one user a service, which may publish its own news, use its own consumer, and nothing
-//! else. The server's configuration is rendered from this table.
+//! Who may do what on the bus: one user a service, which may publish the messages that are its own, use its own
+//! consumer, and nothing else. The server's configuration is rendered from this table.
 
 use std::fmt::Write as _;
 
-use super::{STREAM, SUBJECTS, inbox};
+use holdfast_api::{Service, event::BusEventKind};
+
+use super::{STREAM, inbox};
 
 /// What one service may do.
 #[derive(Clone, Copy, Debug)]
 pub struct Permission {
     /// Name of the service, of its user and of its consumer.
     pub service: &'static str,
-    /// News that it publishes: `<kind>.<verb>`, or `<kind>.*` for all about a kind.
-    pub publishes: &'static [&'static str],
     /// Whether it declares the stream.
     pub declares: bool,
+    publisher: Service,
 }
 
 /// All services.
 pub const TABLE: &[Permission] = &[
-    Permission {
-        service: "scheduler",
-        publishes: &["backup.scheduled", "backup.admitted", "backup.failed", "slot.missed"],
-        declares: true,
-    },
-    Permission {
-        service: "executor",
-        publishes: &["backup.started", "backup.progress", "backup.completed", "backup.failed"],
-        declares: false,
-    },
-    Permission {
-        service: "repo-manager",
-        publishes: &["repo.*"],
-        declares: false,
-    },
-    Permission {
-        service: "gc",
-        publishes: &["backup.expired", "backup.deleted"],
-        declares: false,
-    },
-    Permission {
-        service: "restore",
-        publishes: &["restore.*"],
-        declares: false,
-    },
+    Permission::of(Service::Scheduler),
+    Permission::of(Service::Executor),
+    Permission::of(Service::RepoManager),
+    Permission::of(Service::Gc),
+    Permission::of(Service::Restore),
 ];
 
 impl Permission {
+    const fn of(publisher: Service) -> Self {
+        Self {
+            service: publisher.as_str(),
+            declares: matches!(publisher, Service::Scheduler),
+            publisher,
+        }
+    }
+
     /// Subjects that the service may publish on.
     pub fn publish(&self) -> Vec<String> {
         let service = self.service;
-        let mut subjects: Vec<String> = self
-            .publishes
+        let own = BusEventKind::ALL
             .iter()
-            .map(|news| format!("{SUBJECTS}.{news}.>"))
-            .collect();
+            .filter(|kind| kind.publishers().contains(&self.publisher));
+        let mut subjects: Vec<String> = own.map(|kind| kind.filter()).collect();
         if self.declares {
             subjects.extend(["CREATE", "UPDATE", "INFO"].map(|verb| format!("$JS.API.STREAM.{verb}.{STREAM}")));
         }

@@ -6,10 +6,11 @@ use async_nats::jetstream::{
     Context,
     stream::{Config, DiscardPolicy, RetentionPolicy, StorageType},
 };
+use holdfast_api::event::SUBJECTS;
 
-use super::{Link, STREAM, SUBJECTS};
+use super::{Link, STREAM};
 
-/// News older than this is of no use: every service looks at its objects itself far more often.
+/// A message older than this is of no use: every service looks at its objects itself far more often.
 const KEPT: Duration = Duration::from_hours(24);
 const BYTES: i64 = 64 << 20;
 const MESSAGE_BYTES: i32 = 64 << 10;

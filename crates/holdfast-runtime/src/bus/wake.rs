@@ -1,4 +1,4 @@
-//! A durable consumer whose news wake a queue.
+//! A durable consumer whose messages wake a queue.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use async_nats::jetstream::{
 };
 use futures::StreamExt as _;
 
-use super::{BusMetrics, Link, STREAM, news};
+use super::{BusMetrics, Link, STREAM, envelope};
 use crate::{Leader, Queue, watch::Key};
 
 /// How long a pull waits at the server, and how often the server shows that it is there.
 const PULL: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// News not acknowledged after this comes again.
+/// A message not acknowledged after this comes again.
 const ACK: Duration = Duration::from_secs(30);
 /// A consumer that nobody uses for this long is forgotten by the server.
 const FORGOTTEN: Duration = Duration::from_hours(7 * 24);
@@ -52,7 +52,7 @@ impl Waker {
             }
             if let Err(error) = ended {
                 self.metrics.consumer_errors.with_label_values(&[self.consumer]).inc();
-                tracing::warn!(consumer = self.consumer, %error, "news interrupted, beginning anew");
+                tracing::warn!(consumer = self.consumer, %error, "messages interrupted, beginning anew");
                 if let Some(pause) = pauses.next() {
                     tokio::time::sleep(pause).await;
                 }
@@ -73,7 +73,11 @@ impl Waker {
                     delivery.settle(AckKind::Ack).await?;
                 }
                 Err(error) => {
-                    tracing::warn!(consumer = self.consumer, error, "news that cannot be read is ignored");
+                    tracing::warn!(
+                        consumer = self.consumer,
+                        error,
+                        "a message that cannot be read is ignored"
+                    );
                     delivery.settle(AckKind::Term).await?;
                 }
             }
@@ -85,7 +89,7 @@ impl Waker {
         pull::Config {
             durable_name: Some(self.consumer.to_owned()),
             description: Some("Wakes a service of Holdfast.".to_owned()),
-            // A service looks at all its objects when it starts: older news is of no use to it.
+            // A service looks at all its objects when it starts: an older message is of no use to it.
             deliver_policy: DeliverPolicy::New,
             ack_policy: AckPolicy::Explicit,
             ack_wait: ACK,
@@ -119,7 +123,7 @@ impl Delivery {
     fn key(&self) -> Result<Key, String> {
         self.message
             .as_ref()
-            .map_or_else(|| Err("settled".to_owned()), |message| news::key(&message.payload))
+            .map_or_else(|| Err("settled".to_owned()), |message| envelope::key(&message.payload))
     }
 
     async fn settle(mut self, kind: AckKind) -> Result<(), async_nats::Error> {
@@ -138,7 +142,7 @@ impl Drop for Delivery {
         runtime.spawn(async move {
             // Unanswered it would come again as well, only later.
             if let Err(error) = message.ack_with(AckKind::Nak(Some(Duration::from_secs(1)))).await {
-                tracing::debug!(%error, "news not handed back");
+                tracing::debug!(%error, "message not handed back");
             }
         });
     }

@@ -2,7 +2,8 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, AckKind};
 use futures::StreamExt as _;
-use holdfast_runtime::{News, Next, Queue, Service, queue::work, watch::Key, write::WriteError};
+use holdfast_api::event::{BusEvent, BusEventKind};
+use holdfast_runtime::{Next, Queue, Service, queue::work, watch::Key, write::WriteError};
 use holdfast_testkit::{Nats, eventually};
 use tokio::sync::mpsc;
 
@@ -55,12 +56,16 @@ async fn news_wakes_the_queue_of_who_asked_for_it_through_every_outage() {
     let (scheduler, executor, gc) = (on("scheduler", &nats), on("executor", &nats), on("gc", &nats));
     scheduler.bus.declare(&scheduler);
     let queue = Queue::new("retention");
-    gc.bus
-        .wake(&gc, "gc", &["backup.completed.>", "backup.failed.>"], &queue);
+    gc.bus.wake(
+        &gc,
+        "gc",
+        &[BusEventKind::BackupCompleted, BusEventKind::BackupFailed],
+        &queue,
+    );
     let mut keys = woken(&gc, &queue);
     listening(&nats, "gc").await;
-    executor.bus.publish(News {
-        verb: "started",
+    executor.bus.publish(BusEvent {
+        kind: BusEventKind::BackupStarted,
         ..completed("not-asked-for")
     });
     executor.bus.publish(completed("a.name.with.dots"));
@@ -103,9 +108,12 @@ async fn without_a_server_services_run_and_the_oldest_news_is_dropped() {
     let silent = lonely("executor", &[]);
     silent.bus.publish(completed("swallowed"));
     assert!(!silent.bus.enabled());
-    silent
-        .bus
-        .wake(&silent, "executor", &["backup.admitted.>"], &Queue::new("test"));
+    silent.bus.wake(
+        &silent,
+        "executor",
+        &[BusEventKind::BackupAdmitted],
+        &Queue::new("test"),
+    );
     silent.run(|_| async { Ok(()) }).await.unwrap();
 
     let away = lonely("executor", &["--nats-url=nats://127.0.0.1:1"]);
@@ -153,8 +161,8 @@ async fn repeated_news_is_stored_once_and_a_new_transition_again() {
     for _ in 0..3 {
         executor.bus.publish(completed("once"));
     }
-    executor.bus.publish(News {
-        transition: "Completed->Deleting".to_owned(),
+    executor.bus.publish(BusEvent {
+        from: "Deleting",
         ..completed("once")
     });
     eventually(SOON, "all four are taken", || async {
@@ -171,7 +179,7 @@ async fn what_cannot_be_read_is_put_aside_and_does_not_come_again() {
     let (scheduler, gc) = (on("scheduler", &nats), on("gc", &nats));
     scheduler.bus.declare(&scheduler);
     let queue = Queue::new("retention");
-    gc.bus.wake(&gc, "gc", &["backup.completed.>"], &queue);
+    gc.bus.wake(&gc, "gc", &[BusEventKind::BackupCompleted], &queue);
     let mut keys = woken(&gc, &queue);
     listening(&nats, "gc").await;
     let context = context(&nats).await;
@@ -205,7 +213,7 @@ async fn news_that_was_taken_and_not_settled_comes_again() {
     scheduler.bus.declare(&scheduler);
     let queue = Queue::new("retention");
     let first = on("gc", &nats);
-    first.bus.wake(&first, "gc", &["backup.completed.>"], &queue);
+    first.bus.wake(&first, "gc", &[BusEventKind::BackupCompleted], &queue);
     listening(&nats, "gc").await;
     first.run(|_| async { Ok(()) }).await.unwrap();
     // Somebody takes it and hands it back, while nobody of ours listens.
@@ -216,6 +224,6 @@ async fn news_that_was_taken_and_not_settled_comes_again() {
     let message = taken.next().await.unwrap().unwrap();
     message.ack_with(AckKind::Nak(None)).await.unwrap();
     let second = on("gc", &nats);
-    second.bus.wake(&second, "gc", &["backup.completed.>"], &queue);
+    second.bus.wake(&second, "gc", &[BusEventKind::BackupCompleted], &queue);
     assert_eq!(next(&mut woken(&second, &queue)).await, Key::new("shop", "orphan"));
 }

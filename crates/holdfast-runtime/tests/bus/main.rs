@@ -7,18 +7,17 @@ mod stream;
 #[path = "../support/mod.rs"]
 mod support;
 
-use holdfast_runtime::News;
+use holdfast_api::event::{BusEvent, BusEventKind};
 use serde_json::Value;
 
 /// A Backup of this name was completed.
-fn completed(name: &str) -> News {
-    News {
-        kind: "backup",
-        verb: "completed",
+fn completed(name: &str) -> BusEvent {
+    BusEvent {
+        kind: BusEventKind::BackupCompleted,
+        from: "InProgress",
         namespace: "shop".to_owned(),
         name: name.to_owned(),
         uid: format!("uid-of-{name}"),
-        transition: "InProgress->Completed".to_owned(),
         start: None,
         traceparent: None,
         data: Value::Null,

@@ -1,8 +1,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use async_nats::{ConnectOptions, Event};
+use holdfast_api::event::{BusEvent, BusEventKind};
 use holdfast_runtime::{
-    News, Queue, Service,
+    Queue, Service,
     bus::permissions::{Permission, TABLE, render},
 };
 use holdfast_testkit::{Nats, eventually, never};
@@ -209,12 +210,12 @@ async fn with_these_rights_the_bus_works_for_all_five() {
         let listener = service(permission.service, &server);
         let queue = Queue::new("woken");
         // One filter is named in the subject of the request, several are not: both must be allowed.
-        let filters: &[&str] = if permission.declares {
-            &["backup.>"]
+        let kinds: &[BusEventKind] = if permission.declares {
+            &[BusEventKind::BackupCompleted]
         } else {
-            &["backup.completed.>", "repo.>"]
+            &[BusEventKind::BackupCompleted, BusEventKind::RepoReady]
         };
-        listener.bus.wake(&listener, permission.service, filters, &queue);
+        listener.bus.wake(&listener, permission.service, kinds, &queue);
         listeners.push((listener, queue));
     }
     // A new consumer hears what comes after it: news is published until all are there.
@@ -239,8 +240,8 @@ async fn what_a_service_may_not_publish_is_dropped_and_counted() {
     let (scheduler, gc) = (service("scheduler", &server), service("gc", &server));
     scheduler.bus.declare(&scheduler);
     gc.bus.publish(completed("forged"));
-    gc.bus.publish(News {
-        verb: "deleted",
+    gc.bus.publish(BusEvent {
+        kind: BusEventKind::BackupDeleted,
         ..completed("own")
     });
     eventually(SOON, "its own news leaves after what was refused", || async {

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use holdfast_api::metric;
 use holdfast_runtime::metrics;
 use holdfast_testkit::eventually;
 
@@ -32,13 +33,17 @@ async fn readiness_names_what_is_pending_until_every_gate_is_open() {
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_carry_the_name_of_the_service_and_no_name_twice() {
     let service = lonely("repo-manager", &[]);
-    let counter = metrics::counter(&service, "repos_total", "Repositories.", &["phase"]).unwrap();
-    counter.with_label_values(&["Ready"]).inc();
-    assert!(metrics::counter(&service, "repos_total", "Repositories.", &["phase"]).is_err());
+    let counter = metrics::counter(&service, &metric::REPO_CLAIMS_CREATED).unwrap();
+    counter.with_label_values(&["here"]).inc();
+    assert!(metrics::counter(&service, &metric::REPO_CLAIMS_CREATED).is_err());
+    let refused = metrics::counter(&service, &metric::GC_PURGED).unwrap_err();
+    assert!(refused.to_string().contains("no metric of repo-manager"), "{refused}");
+    let refused = metrics::counter(&service, &metric::REPO_PHASE).unwrap_err();
+    assert!(refused.to_string().contains("is a gauge"), "{refused}");
     let (status, body) = get(service.http_addr(), "/metrics").await;
     assert_eq!(status, 200);
     assert!(
-        body.contains("holdfast_repo_manager_repos_total{phase=\"Ready\"} 1"),
+        body.contains("holdfast_repo_manager_claims_created_total{repo=\"here\"} 1"),
         "{body}"
     );
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Parser as _;
-use holdfast_api::BackupPhase;
+use holdfast_api::{BackupPhase, BackupType, event::BusEventKind};
 use holdfast_core::policy::{slot_backup, status};
 use holdfast_runtime::{
     CommonArgs, Next, Queue, Service, bus::permissions, clock, queue, watch::Key, write::WriteError,
@@ -44,7 +44,9 @@ async fn schedulers_that_come_and_go_double_nothing_and_lose_nothing() {
         .await
         .expect("a status");
     world.make_due(&policy).await;
-    let backup = world.create(&world.api(), &slot_backup(&policy, slot(), "")).await;
+    let backup = world
+        .create(&world.api(), &slot_backup(&policy, BackupType::Datafile, slot(), ""))
+        .await;
 
     let first = Scheduler::start(server, "scheduler-a", &[]);
     let second = Scheduler::start(server, "scheduler-b", &[]);
@@ -140,7 +142,9 @@ fn listen(bus: &GuardedBus) -> Arc<Mutex<Vec<Key>>> {
     let config = kube::Config::new("http://127.0.0.1:1".parse().expect("an address"));
     let service = Service::start_with("executor", &args, config).expect("a service");
     let queue = Queue::new("heard");
-    service.bus.wake(&service, "executor", &["backup.admitted.>"], &queue);
+    service
+        .bus
+        .wake(&service, "executor", &[BusEventKind::BackupAdmitted], &queue);
     let heard = Arc::new(Mutex::new(Vec::new()));
     let list = Arc::clone(&heard);
     tokio::spawn(async move {

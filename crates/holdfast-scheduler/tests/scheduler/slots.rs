@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use holdfast_api::{BackupPhase, names::ANNOTATION_SLOT};
+use holdfast_api::{BackupPhase, BackupType, names::ANNOTATION_SLOT};
 use holdfast_core::policy::slot_backup;
 use holdfast_testkit::{eventually, never, sample};
 use jiff::{SignedDuration, Timestamp};
@@ -56,7 +56,12 @@ async fn a_slot_is_skipped_while_an_earlier_backup_runs_and_successes_are_noted(
         .policy_where(POLICY, "to be scheduled", |policy| schedule_reason(policy).is_some())
         .await;
     // As the schedule makes them: that of the day before the slot runs when it comes.
-    let backup = slot_backup(&policy, slot() - SignedDuration::from_hours(24), "");
+    let backup = slot_backup(
+        &policy,
+        BackupType::Datafile,
+        slot() - SignedDuration::from_hours(24),
+        "",
+    );
     let first = world.create(&world.api(), &backup).await.name_any();
     world.admitted(&first).await;
     world.set_phase(&first, BackupPhase::InProgress).await;
@@ -113,7 +118,7 @@ async fn a_name_that_is_taken_is_never_touched() {
             d["spec"]["schedule"] = json!({"datafile": {"cronExpression": YEARLY, "enable": true}});
         })
         .await;
-    let name = slot_backup(&policy, slot(), "").name_any();
+    let name = slot_backup(&policy, BackupType::Datafile, slot(), "").name_any();
     let stranger = world.backup(&name, POLICY).await;
     world.admitted(&name).await;
     let scheduled = world

@@ -9,12 +9,14 @@ use std::{
 
 use clap::Parser as _;
 use holdfast_api::{Backup, BackupPhase, BackupPolicy, BackupRepo, names::ANNOTATION_ADMITTED};
-use holdfast_core::policy::SCHEDULED;
 use holdfast_runtime::{CancellationToken, Service, clock, metrics::Registry};
 use holdfast_scheduler::Args;
 use holdfast_testkit::{ApiServer, eventually, sample};
 use jiff::{Timestamp, civil::date, tz::TimeZone};
-use k8s_openapi::api::{core::v1::Pod, events::v1::Event};
+use k8s_openapi::{
+    api::{core::v1::Pod, events::v1::Event},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{ListParams, Patch, PatchParams, PostParams},
@@ -206,14 +208,12 @@ impl World {
 
     /// Lets the schedule of a policy look as if nobody had looked since the day before the slot.
     pub(crate) async fn make_due(&self, policy: &BackupPolicy) {
-        let mut conditions = policy.status.clone().unwrap_or_default().conditions;
-        for condition in &mut conditions {
-            if condition.type_ == SCHEDULED {
-                condition.last_transition_time.0 = slot() - jiff::SignedDuration::from_hours(24);
-            }
+        let mut schedules = policy.status.clone().unwrap_or_default().schedules;
+        for schedule in schedules.values_mut() {
+            schedule.settled_until = Some(Time(slot() - jiff::SignedDuration::from_hours(24)));
         }
         let api: Api<BackupPolicy> = self.api();
-        let status = json!({"status": {"conditions": conditions, "lastScheduleTime": null}});
+        let status = json!({"status": {"schedules": schedules, "lastScheduleTime": null}});
         let patch = Patch::Merge(&status);
         api.patch_status(&policy.name_any(), &PatchParams::default(), &patch)
             .await
@@ -341,7 +341,7 @@ pub(crate) fn is_admitted(backup: &Backup) -> bool {
 /// The reason of the condition that tells about the schedule.
 pub(crate) fn schedule_reason(policy: &BackupPolicy) -> Option<&str> {
     let conditions = &policy.status.as_ref()?.conditions;
-    let told = conditions.iter().find(|one| one.type_ == SCHEDULED)?;
+    let told = conditions.iter().find(|one| one.type_ == "Scheduled")?;
     Some(told.reason.as_str())
 }
 
@@ -349,5 +349,5 @@ fn scheduled(policy: &BackupPolicy) -> bool {
     let conditions = policy.status.as_ref().map_or(&[][..], |status| &status.conditions);
     conditions
         .iter()
-        .any(|one| one.type_ == SCHEDULED && one.status == "True")
+        .any(|one| one.type_ == "Scheduled" && one.status == "True")
 }

@@ -54,7 +54,7 @@ fn a_sealed_run_is_completed_with_all_results_at_once() {
         .expect("Ready");
     assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("True", "Completed"));
     assert_eq!(decision.events[0].note, "Completed backup.");
-    assert_eq!(decision.news[0].verb, "completed");
+    assert_eq!(decision.news[0].kind.verb(), "completed");
 }
 
 #[test]

@@ -34,7 +34,11 @@ fn the_plan_is_written_with_everything_that_the_run_needs() {
     assert_eq!(plan.repo_uid.as_deref(), Some("repo-uid"));
     assert_eq!(plan.image, "registry.example/tool:1");
     assert_eq!(
-        decision.news.iter().map(|notice| notice.verb).collect::<Vec<_>>(),
+        decision
+            .news
+            .iter()
+            .map(|notice| notice.kind.verb())
+            .collect::<Vec<_>>(),
         ["started"]
     );
 }

@@ -3,10 +3,12 @@ mod slots;
 
 use std::sync::Arc;
 
-use holdfast_api::{Backup, BackupStatus};
+use holdfast_api::{Backup, BackupStatus, condition};
 use serde_json::{Value, json};
 
 use super::*;
+
+const SCHEDULED: &str = "Scheduled";
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()

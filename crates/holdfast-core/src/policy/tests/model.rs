@@ -78,7 +78,7 @@ impl World {
             Step::Crash => self.look(false),
             Step::Stale => {
                 let (policy, active) = self.before.clone();
-                if let Slot::Due { slot, .. } = due(&policy, &active, self.now) {
+                if let Slot::Due { slot, .. } = due(&policy, BackupType::Datafile, &active, self.now) {
                     // The note that follows meets a conflict.
                     self.create(&policy, slot);
                 }
@@ -95,7 +95,7 @@ impl World {
 
     /// Creates the Backup as the API server would: a name is taken once.
     fn create(&mut self, policy: &BackupPolicy, slot: Timestamp) {
-        let wanted = slot_backup(policy, slot, "");
+        let wanted = slot_backup(policy, BackupType::Datafile, slot, "");
         let found = self
             .backups
             .entry(wanted.name_any())
@@ -105,7 +105,7 @@ impl World {
 
     fn look(&mut self, to_the_end: bool) {
         self.before = (self.policy.clone(), self.active());
-        let found = due(&self.policy, &self.active(), self.now);
+        let found = due(&self.policy, BackupType::Datafile, &self.active(), self.now);
         let (slot, passed, how) = match &found {
             Slot::None { next } => {
                 assert!(next.is_some_and(|next| next > self.now));
@@ -126,7 +126,7 @@ impl World {
             .as_ref()
             .filter(|_| how != "made")
             .map(|(reason, text)| (*reason, text.as_str()));
-        self.policy.status = Some(after_slot(&self.policy, slot, reason, self.now));
+        self.policy.status = Some(after_slot(&self.policy, BackupType::Datafile, slot, reason, self.now));
         assert_eq!(self.settled.insert(slot, how), None, "{slot} was settled twice");
         self.passed += passed;
     }
@@ -147,7 +147,7 @@ proptest! {
         let all = cron.between(start, world.latest + SignedDuration::from_secs(1), u32::MAX);
         prop_assert_eq!(u32::try_from(world.settled.len()).unwrap() + world.passed, all);
         for (slot, how) in &world.settled {
-            let name = slot_backup(&world.policy, *slot, "").name_any();
+            let name = slot_backup(&world.policy, BackupType::Datafile, *slot, "").name_any();
             prop_assert!(*how != "made" || world.backups.contains_key(&name), "{} is lost", slot);
         }
         let made = world.settled.iter().filter(|(_, how)| **how == "made").map(|(slot, _)| *slot).max();

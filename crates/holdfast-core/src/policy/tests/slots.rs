@@ -10,7 +10,7 @@ fn daily(change: impl FnOnce(&mut Value)) -> BackupPolicy {
 }
 
 fn made(policy: &BackupPolicy, slot: &str, phase: &str) -> Arc<Backup> {
-    let mut backup = slot_backup(policy, at(slot), "");
+    let mut backup = slot_backup(policy, BackupType::Datafile, at(slot), "");
     backup.status = Some(serde_json::from_value(json!({ "phase": phase })).unwrap());
     Arc::new(backup)
 }
@@ -23,15 +23,18 @@ fn a_policy_had_its_schedule_from_the_beginning() {
     // The scheduler was away when the slot came.
     let now = at("2026-03-01T03:10:00Z");
     let slot = at("2026-03-01T03:00:00Z");
-    assert_eq!(due(&seen(policy.clone(), now), &[], now), Slot::Due { slot, passed: 0 });
+    assert_eq!(
+        due(&seen(policy.clone(), now), BackupType::Datafile, &[], now),
+        Slot::Due { slot, passed: 0 }
+    );
     // Not when it is already known with its schedule off.
     let mut off = policy;
     off.spec.schedule.as_mut().unwrap().datafile.as_mut().unwrap().enable = false;
     let mut on = seen(off, at("2026-03-01T02:59:59Z"));
-    assert_eq!(due(&on, &[], now), Slot::None { next: None });
+    assert_eq!(due(&on, BackupType::Datafile, &[], now), Slot::None { next: None });
     on.spec.schedule.as_mut().unwrap().datafile.as_mut().unwrap().enable = true;
     let next = Some(at("2026-03-02T03:00:00Z"));
-    assert_eq!(due(&seen(on, now), &[], now), Slot::None { next });
+    assert_eq!(due(&seen(on, now), BackupType::Datafile, &[], now), Slot::None { next });
 }
 
 #[test]
@@ -48,13 +51,16 @@ fn a_changed_schedule_makes_up_for_nothing() {
         .cron_expression = "0 4 * * *".to_owned();
     let later = at("2026-03-05T12:00:00Z");
     let next = Some(at("2026-03-06T04:00:00Z"));
-    assert_eq!(due(&seen(changed, later), &[], later), Slot::None { next });
+    assert_eq!(
+        due(&seen(changed, later), BackupType::Datafile, &[], later),
+        Slot::None { next }
+    );
 }
 
 #[test]
 fn a_policy_that_nobody_has_looked_at_waits_for_its_status() {
     assert_eq!(
-        due(&policy("* * * * *", |_| {}), &[], at(SLOT)),
+        due(&policy("* * * * *", |_| {}), BackupType::Datafile, &[], at(SLOT)),
         Slot::None { next: None }
     );
 }
@@ -66,7 +72,10 @@ fn at_most_one_slot_is_made_up_for_and_the_others_are_counted() {
         slot: at(SLOT),
         passed: 2,
     };
-    assert_eq!(due(&policy, &[], at("2026-03-05T02:59:59Z")), slot);
+    assert_eq!(
+        due(&policy, BackupType::Datafile, &[], at("2026-03-05T02:59:59Z")),
+        slot
+    );
     let (reason, text) = slot.note().unwrap();
     assert_eq!(
         (reason, text.as_str()),
@@ -94,8 +103,11 @@ fn a_slot_is_missed_after_its_deadline() {
         (1440, "2026-03-05T02:59:59Z", "2026-03-06T03:00:00Z"),
     ] {
         let policy = daily(|d| d["spec"]["schedule"]["startingDeadlineMinutes"] = json!(minutes));
-        assert!(matches!(due(&policy, &[], at(last)), Slot::Due { .. }), "{minutes}");
-        let after = due(&policy, &[], at(first_missed));
+        assert!(
+            matches!(due(&policy, BackupType::Datafile, &[], at(last)), Slot::Due { .. }),
+            "{minutes}"
+        );
+        let after = due(&policy, BackupType::Datafile, &[], at(first_missed));
         if minutes == 1440 {
             // The next slot has come by then.
             assert!(matches!(after, Slot::Due { .. }), "{after:?}");
@@ -109,18 +121,24 @@ fn a_slot_is_missed_after_its_deadline() {
 fn a_missed_slot_is_settled_and_leaves_the_last_schedule_time() {
     let policy = daily(|d| d["spec"]["schedule"]["startingDeadlineMinutes"] = json!(60));
     let late = at("2026-03-04T05:00:00Z");
-    let slot = due(&policy, &[], late);
+    let slot = due(&policy, BackupType::Datafile, &[], late);
     let (reason, text) = slot.note().unwrap();
     assert_eq!(reason, Reason::SlotMissed);
     let mut settled = policy.clone();
-    settled.status = Some(after_slot(&policy, at(SLOT), Some((reason, &text)), late));
+    settled.status = Some(after_slot(
+        &policy,
+        BackupType::Datafile,
+        at(SLOT),
+        Some((reason, &text)),
+        late,
+    ));
     let status = settled.status.as_ref().unwrap();
     assert_eq!(status.last_schedule_time, None);
     let scheduled = status.conditions.iter().find(|one| one.type_ == SCHEDULED).unwrap();
     assert_eq!(scheduled.reason, "SlotMissed");
     assert!(scheduled.message.contains(SLOT), "{}", scheduled.message);
     let next = Some(at("2026-03-05T03:00:00Z"));
-    assert_eq!(due(&settled, &[], late), Slot::None { next });
+    assert_eq!(due(&settled, BackupType::Datafile, &[], late), Slot::None { next });
     // Nothing writes it again.
     assert_eq!(Some(super::super::status(&settled, late)), settled.status);
 }
@@ -132,7 +150,7 @@ fn an_unfinished_scheduled_backup_of_the_policy_holds_a_slot_back() {
     let yesterday = "2026-03-03T03:00:00Z";
     for phase in ["New", "InProgress", "Running"] {
         let by = made(&policy, yesterday, phase);
-        let slot = due(&policy, &[Arc::clone(&by)], now);
+        let slot = due(&policy, BackupType::Datafile, &[Arc::clone(&by)], now);
         assert!(
             matches!(&slot, Slot::Skipped { by: name, .. } if *name == by.name_any()),
             "{phase} {slot:?}"
@@ -142,15 +160,26 @@ fn an_unfinished_scheduled_backup_of_the_policy_holds_a_slot_back() {
     // Its files being removed, it has ended; and who did not come by the schedule does not count.
     for phase in ["Completed", "Failed", "Deleting"] {
         let ended = made(&policy, yesterday, phase);
-        assert!(matches!(due(&policy, &[ended], now), Slot::Due { .. }), "{phase}");
+        assert!(
+            matches!(due(&policy, BackupType::Datafile, &[ended], now), Slot::Due { .. }),
+            "{phase}"
+        );
     }
     let mut by_hand = (*made(&policy, yesterday, "InProgress")).clone();
     by_hand.labels_mut().remove("dataprotection.kubeblocks.io/autobackup");
-    assert!(matches!(due(&policy, &[Arc::new(by_hand)], now), Slot::Due { .. }));
+    assert!(matches!(
+        due(&policy, BackupType::Datafile, &[Arc::new(by_hand)], now),
+        Slot::Due { .. }
+    ));
     let mut other = daily(|d| d["metadata"]["uid"] = json!("other"));
     other.metadata.name = Some("p".to_owned());
     assert!(matches!(
-        due(&policy, &[made(&other, yesterday, "InProgress")], now),
+        due(
+            &policy,
+            BackupType::Datafile,
+            &[made(&other, yesterday, "InProgress")],
+            now
+        ),
         Slot::Due { .. }
     ));
 }
@@ -161,7 +190,7 @@ fn the_backup_of_the_slot_itself_does_not_hold_it_back() {
     // Created, and then the scheduler ended before it could note it.
     let own = made(&policy, SLOT, "InProgress");
     assert!(matches!(
-        due(&policy, &[own], at("2026-03-04T03:05:00Z")),
+        due(&policy, BackupType::Datafile, &[own], at("2026-03-04T03:05:00Z")),
         Slot::Due { .. }
     ));
 }
@@ -170,18 +199,22 @@ fn the_backup_of_the_slot_itself_does_not_hold_it_back() {
 fn a_clock_that_was_turned_back_makes_no_slot_twice() {
     let mut policy = daily(|_| {});
     let now = at("2026-03-04T03:00:01Z");
-    policy.status = Some(after_slot(&policy, at(SLOT), None, now));
+    policy.status = Some(after_slot(&policy, BackupType::Datafile, at(SLOT), None, now));
     for seconds in [0, 1, 3600, 86_400 * 2] {
         let earlier = now - SignedDuration::from_secs(seconds);
         let next = Some(at("2026-03-05T03:00:00Z"));
-        assert_eq!(due(&policy, &[], earlier), Slot::None { next }, "{seconds}");
+        assert_eq!(
+            due(&policy, BackupType::Datafile, &[], earlier),
+            Slot::None { next },
+            "{seconds}"
+        );
     }
 }
 
 #[test]
 fn the_backup_of_a_slot_is_complete_and_recognised() {
     let policy = daily(|_| {});
-    let backup = slot_backup(&policy, at(SLOT), "00-trace");
+    let backup = slot_backup(&policy, BackupType::Datafile, at(SLOT), "00-trace");
     assert!(backup.name_any().starts_with("backup-ns-shop-20260304030000-"));
     assert_eq!(backup.finalizers(), ["dataprotection.kubeblocks.io/finalizer"]);
     let label = |key: &str| backup.labels().get(key).map(String::as_str);
@@ -192,7 +225,10 @@ fn the_backup_of_a_slot_is_complete_and_recognised() {
     assert_eq!(backup.annotations()["holdfast.io/policy-uid"], "u");
     assert_eq!(backup.annotations()["holdfast.io/slot"], SLOT);
     assert_eq!(backup.annotations()["holdfast.io/traceparent"], "00-trace");
-    assert!(is_made_for(&backup, &slot_backup(&policy, at(SLOT), "other trace")));
+    assert!(is_made_for(
+        &backup,
+        &slot_backup(&policy, BackupType::Datafile, at(SLOT), "other trace")
+    ));
     for key in ["holdfast.io/policy-uid", "holdfast.io/slot"] {
         let mut stranger = backup.clone();
         stranger.annotations_mut().remove(key);
@@ -209,7 +245,7 @@ fn a_policy_with_a_long_name_makes_backups_with_valid_labels() {
         d["metadata"]["name"] = json!("p".repeat(253));
         d["spec"]["datafile"]["target"]["labelsSelector"] = json!({"matchLabels": {"app": "db"}});
     });
-    let backup = slot_backup(&policy, at(SLOT), "");
+    let backup = slot_backup(&policy, BackupType::Datafile, at(SLOT), "");
     assert!(backup.name_any().len() <= 253);
     assert!(
         backup.labels().values().all(|value| value.len() <= 63),
@@ -222,12 +258,88 @@ fn a_policy_with_a_long_name_makes_backups_with_valid_labels() {
 #[test]
 fn a_success_that_may_have_gone_unseen_is_looked_for() {
     let mut policy = daily(|_| {});
-    assert_eq!(unconfirmed(&policy), None);
-    policy.status = Some(after_slot(&policy, at(SLOT), None, at(SLOT)));
+    assert_eq!(unconfirmed(&policy, BackupType::Datafile), None);
+    policy.status = Some(after_slot(&policy, BackupType::Datafile, at(SLOT), None, at(SLOT)));
     assert_eq!(
-        unconfirmed(&policy),
-        Some(slot_backup(&policy, at(SLOT), "").name_any())
+        unconfirmed(&policy, BackupType::Datafile),
+        Some(slot_backup(&policy, BackupType::Datafile, at(SLOT), "").name_any())
     );
     policy.status = after_success(&policy, at("2026-03-04T03:10:00Z"));
-    assert_eq!(unconfirmed(&policy), None);
+    assert_eq!(unconfirmed(&policy, BackupType::Datafile), None);
+}
+
+/// Conditions are for people: whatever they say, the same slots come due.
+#[test]
+fn no_slot_rests_on_what_conditions_say() {
+    let now = at("2026-03-04T03:00:01Z");
+    let policy = daily(|d| d["metadata"]["creationTimestamp"] = json!("2026-03-01T12:00:00Z"));
+    let wanted = due(&policy, BackupType::Datafile, &[], now);
+    assert!(matches!(wanted, Slot::Due { .. }));
+    let mut reworded = policy.clone();
+    for condition in &mut reworded.status.as_mut().unwrap().conditions {
+        condition.reason = "Other".to_owned();
+        condition.message = "in other words".to_owned();
+        condition.last_transition_time = Time(now);
+    }
+    let settled = &policy.status.as_ref().unwrap().schedules;
+    for reworded in [reworded.clone(), seen(reworded, now)] {
+        assert_eq!(due(&reworded, BackupType::Datafile, &[], now), wanted);
+        assert_eq!(&reworded.status.as_ref().unwrap().schedules, settled);
+    }
+    let mut without = policy.clone();
+    without.status.as_mut().unwrap().conditions.clear();
+    assert_eq!(due(&seen(without, now), BackupType::Datafile, &[], now), wanted);
+}
+
+/// Another product, or a version before this field, left a status without it.
+#[test]
+fn a_status_without_schedules_makes_nothing_twice() {
+    let now = at("2026-03-04T03:00:01Z");
+    let mut policy = policy("0 3 * * *", |_| {});
+    policy.status = serde_json::from_value(json!({"lastScheduleTime": SLOT})).unwrap();
+    let next = Some(at("2026-03-05T03:00:00Z"));
+    assert_eq!(
+        due(&seen(policy, now), BackupType::Datafile, &[], now),
+        Slot::None { next }
+    );
+}
+
+#[test]
+fn each_type_has_slots_of_its_own() {
+    let policy = daily(|d| {
+        d["spec"]["snapshot"] =
+            json!({"target": {"labelsSelector": {"matchLabels": {"app.kubernetes.io/instance": "s"}}}});
+        d["spec"]["schedule"]["snapshot"] = json!({"cronExpression": "0 4 * * *", "enable": true});
+    });
+    assert_eq!(
+        schedule(&policy, BackupType::Snapshot).unwrap().cron_expression,
+        "0 4 * * *"
+    );
+    assert!(section(&policy, BackupType::Snapshot).unwrap().common.is_none());
+    assert!(section(&policy, BackupType::Logfile).is_none());
+    // Nothing runs it yet, so nothing has settled its slots.
+    let now = at("2026-03-04T04:00:01Z");
+    assert_eq!(due(&policy, BackupType::Snapshot, &[], now), Slot::None { next: None });
+    let snapshot = slot_backup(&policy, BackupType::Snapshot, at(SLOT), "");
+    assert_eq!(snapshot.labels()["app.kubernetes.io/instance"], "s");
+    assert!(!is_made_for(
+        &snapshot,
+        &slot_backup(&policy, BackupType::Datafile, at(SLOT), "")
+    ));
+    // A data file backup at work holds no snapshot back.
+    let mut served = policy.clone();
+    let schedules = &mut served.status.as_mut().unwrap().schedules;
+    let state = schedules["datafile"].clone();
+    schedules.insert("snapshot".to_owned(), state);
+    let running = made(&policy, "2026-03-03T03:00:00Z", "InProgress");
+    let slot = due(&served, BackupType::Snapshot, &[running], now);
+    assert!(matches!(slot, Slot::Due { .. }), "{slot:?}");
+    served.status = Some(after_slot(
+        &served,
+        BackupType::Snapshot,
+        at("2026-03-04T04:00:00Z"),
+        None,
+        now,
+    ));
+    assert!(matches!(due(&served, BackupType::Datafile, &[], now), Slot::Due { .. }));
 }

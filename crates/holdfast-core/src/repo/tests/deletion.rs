@@ -20,7 +20,11 @@ fn deleting() -> Observed {
 }
 
 fn settled(observed: &mut Observed) -> Vec<String> {
-    settle(observed).0.into_iter().map(|event| event.reason).collect()
+    settle(observed)
+        .0
+        .into_iter()
+        .map(|event| event.reason.as_str().to_owned())
+        .collect()
 }
 
 #[test]
@@ -147,4 +151,39 @@ fn other_finalizers_are_left_alone() {
         observed.repo.metadata.finalizers,
         Some(vec!["example.com/other".to_owned()])
     );
+}
+
+/// Conditions are for people: whatever they say, the same is waited for, and as long.
+#[test]
+fn no_wait_rests_on_what_conditions_say() {
+    let reword = |observed: &mut Observed, now: Timestamp| {
+        for condition in &mut observed.repo.status.as_mut().unwrap().conditions {
+            condition.reason = "Other".to_owned();
+            condition.message = "in other words".to_owned();
+            condition.last_transition_time = Time(now);
+        }
+    };
+    let mut waiting = observed();
+    waiting.provider = None;
+    settle(&mut waiting);
+    for seconds in [10, 29] {
+        reword(&mut waiting, later(seconds));
+        settle_at(&mut waiting, later(seconds));
+        assert_eq!(phase(&waiting), BackupRepoPhase::PreChecking);
+    }
+    reword(&mut waiting, later(29));
+    settle_at(&mut waiting, later(30));
+    assert_eq!(phase(&waiting), BackupRepoPhase::Failed);
+    assert_eq!(status(&waiting).waiting_since, None);
+
+    let mut going = deleting();
+    going.claims.clear();
+    going.volumes = vec!["pv-1".to_owned()];
+    settle(&mut going);
+    reword(&mut going, later(599));
+    settle_at(&mut going, later(599));
+    assert!(going.secret.is_some());
+    reword(&mut going, later(599));
+    settle_at(&mut going, later(600));
+    assert_eq!(going.secret, None);
 }

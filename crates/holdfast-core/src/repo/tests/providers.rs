@@ -2,14 +2,14 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{super::provider::decide, condition_types::CSI_DRIVER_INSTALLED, *};
+use super::{super::provider::decide, *};
 
 /// Decides and writes until there is nothing to write; the reasons of the events.
-fn settle(observed: &mut ObservedProvider) -> Vec<String> {
+fn settle(observed: &mut ObservedProvider) -> Vec<&'static str> {
     let mut reasons = Vec::new();
     for _ in 0..10 {
         let decision = decide(observed, now());
-        reasons.extend(decision.events.into_iter().map(|event| event.reason));
+        reasons.extend(decision.events.into_iter().map(|event| event.reason.as_str()));
         match decision.write {
             None => return reasons,
             Some(ProviderWrite::Status(status)) => observed.provider.status = Some(*status),
@@ -36,7 +36,7 @@ fn new(driver: Option<&str>, installed: bool) -> ObservedProvider {
 
 fn state(observed: &ObservedProvider) -> (Option<StorageProviderPhase>, String) {
     let status = observed.provider.status.clone().unwrap();
-    let condition = conditions::find(&status.conditions, CSI_DRIVER_INSTALLED)
+    let condition = condition::find(&status.conditions, ConditionType::CSIDriverInstalled)
         .cloned()
         .unwrap();
     (status.phase, format!("{} {}", condition.status, condition.reason))
@@ -80,7 +80,7 @@ fn a_provider_follows_its_driver() {
     assert_eq!(settle(&mut observed), ["CheckCSIDriverFailed"]);
     assert_eq!(state(&observed).0, Some(StorageProviderPhase::NotReady));
     let status = observed.provider.status.clone().unwrap();
-    let message = &conditions::find(&status.conditions, CSI_DRIVER_INSTALLED)
+    let message = &condition::find(&status.conditions, ConditionType::CSIDriverInstalled)
         .unwrap()
         .message;
     assert!(message.contains("\"test.csi\" not found"), "{message}");
