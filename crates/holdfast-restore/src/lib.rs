@@ -8,7 +8,6 @@ mod args;
 mod metrics;
 mod observe;
 mod orphans;
-mod read;
 mod reconcile;
 
 use std::{sync::Arc, time::Duration};

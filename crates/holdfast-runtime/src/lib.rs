@@ -1,12 +1,10 @@
-//! What makes the services look like one: start-up, telemetry, health, leases, watches, queues, guarded writes,
-//! events and the bus.
+//! What makes the services look like one: start-up, telemetry, health, leases, watches, queues, events and the bus.
 //!
 //! A service is `Service::start(name, &args).await?.run(body).await`: `start` brings up logs, traces, metrics, health,
 //! the Kubernetes client and the bus; `run` runs the body until a signal and then drains.
 
 pub mod args;
 pub mod bus;
-mod category;
 pub mod clock;
 pub mod crds;
 pub mod events;
@@ -19,13 +17,12 @@ mod service;
 pub mod telemetry;
 pub mod trace;
 pub mod watch;
-pub mod write;
 
 pub use args::CommonArgs;
 pub use bus::{Bus, News};
-pub use category::{Category, Retry};
 pub use events::Events;
 pub use health::Gate;
+pub use holdfast_kube::{self as write, Category, Retry};
 pub use leader::Leader;
 pub use queue::{Next, Queue};
 pub use service::Service;

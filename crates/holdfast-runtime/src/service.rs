@@ -102,6 +102,9 @@ impl Service {
         config.headers.push((USER_AGENT, HeaderValue::from_str(&agent)?));
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(5));
+        // For what begins to arrive and never ends; a watch that is well shows a sign of life every minute or so.
+        config.read_timeout = Some(Duration::from_mins(5));
+        config.reset_reader_on_write = true;
         let total = meter.counter(
             "api_requests_total",
             "Requests to the API server, by verb, resource and class of the answer.",

@@ -3,6 +3,7 @@
 //! Only ever a dev-dependency. Servers listen on loopback, on ports of their own, and never outlive the test process.
 
 #![allow(clippy::missing_panics_doc, clippy::panic, clippy::expect_used)] // Only tests call it, and a test fails by panic.
+#![allow(clippy::disallowed_methods, reason = "tests play those who write as they like")]
 
 mod apiserver;
 mod nats;

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use holdfast_api::crds::PART_OF;
+use holdfast_kube::{WriteError, create, get};
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Leader, Tenure, Terms};
-use crate::{clock, trace, write::WriteError};
+use crate::{clock, trace};
 
 /// How often a follower looks, and a leader tries again after an error.
 const LOOK: Duration = Duration::from_secs(2);
@@ -160,7 +161,7 @@ impl Elector {
                 Err(error) => return Err(error),
             }
         }
-        let Some(lease) = api.get_opt(&self.place.lease).await? else {
+        let Some(lease) = get(api, &self.place.lease).await? else {
             return self.create(api).await;
         };
         let spec = lease.spec.clone().unwrap_or_default();
@@ -211,11 +212,7 @@ impl Elector {
         };
         lease.metadata.name = Some(self.place.lease.clone());
         lease.metadata.labels = Some([(PART_OF.0.to_owned(), PART_OF.1.to_owned())].into());
-        match api
-            .create(&PostParams::default(), &lease)
-            .await
-            .map_err(WriteError::from)
-        {
+        match create(api, &lease).await {
             Ok(created) => {
                 self.held = Some(created);
                 Ok(Standing::Leading)
@@ -228,6 +225,10 @@ impl Elector {
     }
 
     /// Replaces the lease that was read; the API server refuses if it has changed since.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a Lease is replaced as a whole, guarded by its resourceVersion; callers set the deadline"
+    )]
     async fn put(&mut self, api: &Api<Lease>, lease: &Lease, spec: LeaseSpec) -> Result<(), WriteError> {
         let wanted = Lease {
             spec: Some(spec),
@@ -278,7 +279,7 @@ impl Elector {
         let held = match self.held.take() {
             Some(held) => held,
             // A renewal was cut off: what it did is unknown.
-            None => match api.get_opt(&self.place.lease).await? {
+            None => match get(api, &self.place.lease).await? {
                 Some(lease) => lease,
                 None => return Ok(false),
             },

@@ -1,7 +1,6 @@
 //! Watches that keep a copy: one malformed object is left out and counted, and never stops a watch.
 
 mod guarded;
-mod key;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use guarded::Guarded;
-pub use key::Key;
+pub use holdfast_kube::Key;
 
 use crate::{Events, Gate, Queue, Service, metrics::RuntimeMetrics};
 
