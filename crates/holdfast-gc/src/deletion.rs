@@ -5,7 +5,7 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 use holdfast_api::{Backup, BackupPhase, condition::Reason, names::ANNOTATION_TRACEPARENT};
 use holdfast_core::gc::{self, Observed, Place, Write, place};
 use holdfast_runtime::{
-    News, Next, clock,
+    News, Next, STAND_BY, clock,
     watch::Key,
     write::{self, WriteError},
 };
@@ -24,7 +24,7 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
         return Ok(Next::AwaitChange);
     };
     if !context.leader.leads() {
-        return Ok(Next::AwaitChange);
+        return Ok(STAND_BY);
     }
     let uid = slim.uid().unwrap_or_default();
     let at_ease = slim.status.phase == Some(BackupPhase::Deleting) && slim.status.stalled.is_none();
@@ -41,7 +41,7 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     context.memory.block(&uid, decision.blocked);
     context.metrics.blocked(context.memory.blocked());
     if decision.write.is_some() && !context.leader.leads() {
-        return Ok(Next::AwaitChange);
+        return Ok(STAND_BY);
     }
     let backup = observed.backup;
     match decision.write {

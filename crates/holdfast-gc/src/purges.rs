@@ -10,7 +10,7 @@ use holdfast_core::{
     pod::{JobState, job_state},
 };
 use holdfast_runtime::{
-    Next, clock,
+    Next, STAND_BY, clock,
     watch::Key,
     write::{self, WriteError},
 };
@@ -32,7 +32,7 @@ const MOMENT: Duration = Duration::from_millis(200);
 /// Looks at one volume: namespace and claim.
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, Error> {
     if !context.leader.leads() {
-        return Ok(Next::AwaitChange);
+        return Ok(STAND_BY);
     }
     let mut volume = observe(&context, &key).await?;
     for _ in 0..STEPS {
@@ -43,7 +43,7 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
             return Ok(wait.map_or(Next::AwaitChange, |wait| Next::After(moment(wait))));
         }
         if !context.leader.leads() {
-            return Ok(Next::AwaitChange);
+            return Ok(STAND_BY);
         }
         match Box::pin(steps::apply(&context, &key, &mut volume, step)).await? {
             After::Go => {}

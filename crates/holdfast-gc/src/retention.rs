@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use holdfast_api::{BackupPolicy, condition::Reason, names::ANNOTATION_TRACEPARENT};
 use holdfast_core::gc::{Doomed, Group, Limits, SlimBackup, next_expiration, retire};
 use holdfast_runtime::{
-    News, Next, clock,
+    News, Next, STAND_BY, clock,
     watch::Key,
     write::{self, Propagation, WriteError},
 };
@@ -21,12 +21,15 @@ const SOON: Duration = Duration::from_secs(2);
 
 /// Looks at one group: namespace and policy name.
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, Error> {
-    if !context.leader.leads() {
+    let backups = context.index().group(&at(&key));
+    if backups.is_empty() {
         return Ok(Next::AwaitChange);
+    }
+    if !context.leader.leads() {
+        return Ok(STAND_BY);
     }
     let now = clock::now();
     let limits = context.policies.by_key(&key).map(|policy| Limits::of(&policy));
-    let backups = context.index().group(&at(&key));
     let mut group = Group { backups, limits };
     let mut doomed = decide(&context, &group, now);
     if doomed.iter().any(|doomed| doomed.reason == Reason::Surplus) {
@@ -40,6 +43,9 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     for doomed in doomed {
         if !witnesses.allow(&api, &doomed).await? {
             return Ok(Next::After(SOON));
+        }
+        if !context.leader.leads() {
+            return Ok(STAND_BY);
         }
         remove(&context, &api, &doomed).await?;
     }
@@ -75,9 +81,6 @@ impl Witnesses {
 }
 
 async fn remove(context: &Context, api: &Api<SlimBackup>, doomed: &Doomed) -> Result<(), Error> {
-    if !context.leader.leads() {
-        return Ok(());
-    }
     let backup = &*doomed.backup;
     let (name, uid) = (backup.name_any(), backup.uid().unwrap_or_default());
     // Noted before, so that the Backup is counted rightly however soon it is gone.

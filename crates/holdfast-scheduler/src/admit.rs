@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use holdfast_api::{Backup, condition::Reason, names::ANNOTATION_TRACEPARENT};
 use holdfast_core::admission::{self, Decision, Next as After, Write};
-use holdfast_runtime::{News, Next, clock, trace, watch::Key, write};
+use holdfast_runtime::{News, Next, STAND_BY, clock, trace, watch::Key, write};
 use kube::{Api, ResourceExt as _};
 
-use crate::{Context, STAND_BY, error::Error, observe};
+use crate::{Context, error::Error, observe};
 
 /// How many reads one look may take: each kind once, and the pods again after the policy.
 const READS: usize = 8;

@@ -12,14 +12,14 @@ use holdfast_core::{
     policy::{self, Slot},
 };
 use holdfast_runtime::{
-    News, Next, clock, trace,
+    News, Next, STAND_BY, clock, trace,
     write::{self, WriteError},
 };
 use jiff::Timestamp;
 use kube::{Api, ResourceExt as _};
 use serde_json::Value;
 
-use crate::{Context, STAND_BY, admit, error::Error, observe, policies};
+use crate::{Context, admit, error::Error, observe, policies};
 
 /// The original API's word for a Backup that could not be created.
 const NOT_CREATED: &str = "FailedCreatedBackup";

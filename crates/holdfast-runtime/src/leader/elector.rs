@@ -91,22 +91,31 @@ impl Elector {
     pub(crate) async fn run(mut self, client: Client, stop: Stop, on_change: impl Fn(bool)) {
         let api: Api<Lease> = Api::namespaced(client, &self.place.namespace);
         loop {
-            let pause = tokio::select! {
+            let (until, pause) = tokio::select! {
                 biased;
                 () = stop.stop.cancelled() => break,
-                pause = self.pass(&api) => pause,
+                passed = self.pass(&api) => passed,
             };
-            self.announce(&on_change);
+            self.settle(until, &on_change);
             tokio::select! {
                 biased;
                 () = stop.stop.cancelled() => break,
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        self.tenure.set(Duration::ZERO);
-        self.announce(&on_change);
+        self.settle(Some(Duration::ZERO), &on_change);
         if stop.release.is_cancelled() {
             self.release(&api).await;
+        }
+    }
+
+    /// Sets when the tenure ends, if a pass has learnt that. A tenure that ended before is announced before the next one
+    /// begins: who asked in between was told that nobody leads, and must hear that this is over.
+    fn settle(&self, until: Option<Duration>, on_change: &impl Fn(bool)) {
+        self.announce(on_change);
+        if let Some(until) = until {
+            self.tenure.set(until);
+            self.announce(on_change);
         }
     }
 
@@ -121,20 +130,14 @@ impl Elector {
         }
     }
 
-    /// One look or renewal; answers when to come back.
-    async fn pass(&mut self, api: &Api<Lease>) -> Duration {
+    /// One look or renewal; answers when the tenure ends now, unless nothing was learnt, and when to come back.
+    async fn pass(&mut self, api: &Api<Lease>) -> (Option<Duration>, Duration) {
         // Counted from before the request: others cannot have seen the change earlier.
         let asked = clock::boot();
         let deadline = self.terms.renew.min(Duration::from_secs(4));
         match tokio::time::timeout(deadline, self.stand(api)).await {
-            Ok(Ok(Standing::Leading)) => {
-                self.tenure.set(asked.saturating_add(self.terms.duration));
-                self.terms.renew
-            }
-            Ok(Ok(Standing::Following { look_in })) => {
-                self.tenure.set(Duration::ZERO);
-                look_in.min(LOOK)
-            }
+            Ok(Ok(Standing::Leading)) => (Some(asked.saturating_add(self.terms.duration)), self.terms.renew),
+            Ok(Ok(Standing::Following { look_in })) => (Some(Duration::ZERO), look_in.min(LOOK)),
             failed => {
                 // What the request did is unknown: the next pass reads first. Leadership ends by itself.
                 self.held = None;
@@ -143,11 +146,12 @@ impl Elector {
                     _ => "no answer".to_owned(),
                 };
                 tracing::warn!(lease = self.place.lease, why, "cannot take or renew the lease");
-                if self.tenure.leads() {
+                let pause = if self.tenure.leads() {
                     AGAIN.min(self.tenure.left())
                 } else {
                     AGAIN
-                }
+                };
+                (None, pause)
             }
         }
     }
@@ -292,5 +296,46 @@ impl Elector {
         spec.renew_time = Some(MicroTime(clock::now()));
         self.put(api, &held, spec).await?;
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn elector() -> (Elector, Leader) {
+        let place = Place {
+            namespace: "ns".to_owned(),
+            lease: "lease".to_owned(),
+            holder: "me".to_owned(),
+        };
+        Elector::new(place, Terms::default())
+    }
+
+    #[test]
+    fn a_lease_that_is_renewed_too_late_is_told_although_it_was_never_lost() {
+        let (elector, mut leader) = elector();
+        let told = RefCell::new(Vec::new());
+        let settle = |until| elector.settle(Some(until), &|leads| told.borrow_mut().push(leads));
+        let renewed = || clock::boot() + Terms::default().duration;
+        settle(renewed());
+        assert!(leader.changed().now_or_never().is_some() && leader.leads());
+        settle(renewed());
+        assert!(leader.changed().now_or_never().is_none(), "renewed in time");
+
+        // The API server answered late, or the process was frozen: work that came up now was put off.
+        elector.tenure.set(clock::boot());
+        assert!(!leader.leads());
+        settle(renewed());
+        assert!(leader.leads());
+        assert!(
+            leader.changed().now_or_never().is_some(),
+            "nobody hears that work goes on"
+        );
+        assert_eq!(*told.borrow(), [true, false, true]);
     }
 }

@@ -116,6 +116,16 @@ where
     cached
 }
 
+/// Waits for what `synced` waits for, such as [`Cached::synced`] of several watches. False if the service stops before:
+/// a watch that was stopped before its first list is never synced.
+pub async fn synced_or_stopped(service: &Service, synced: impl Future<Output = ()>) -> bool {
+    tokio::select! {
+        biased;
+        () = service.shutdown.cancelled() => false,
+        () = synced => true,
+    }
+}
+
 impl<K> Cached<K> {
     /// The object of this namespace (empty for kinds without one) and name, if the watch holds it.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
