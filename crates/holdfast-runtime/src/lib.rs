@@ -3,6 +3,8 @@
 //! A service is `Service::start(name, &args).await?.run(body).await`: `start` brings up logs, traces, metrics, health,
 //! the Kubernetes client and the bus; `run` runs the body until a signal and then drains.
 
+#![warn(clippy::missing_errors_doc)]
+
 pub mod args;
 pub mod bus;
 pub mod clock;

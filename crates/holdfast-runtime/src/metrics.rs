@@ -15,16 +15,28 @@ pub const FAST_SECONDS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 30.
 pub const SLOW_SECONDS: &[f64] = &[1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0];
 
 /// Registers a counter `holdfast_<service>_<name>`; the name ends in `_total`.
+///
+/// # Errors
+///
+/// A metric of this name is registered already, or the name or a label is not one that Prometheus takes.
 pub fn counter(service: &Service, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
     service.meter().counter(name, help, labels)
 }
 
 /// Registers a gauge `holdfast_<service>_<name>`; the name ends in its unit.
+///
+/// # Errors
+///
+/// A metric of this name is registered already, or the name or a label is not one that Prometheus takes.
 pub fn gauge(service: &Service, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, Error> {
     service.meter().gauge(name, help, labels)
 }
 
 /// Registers a histogram `holdfast_<service>_<name>`; the name ends in its unit, and so do the bounds.
+///
+/// # Errors
+///
+/// A metric of this name is registered already, or the name or a label is not one that Prometheus takes.
 pub fn histogram(
     service: &Service,
     name: &str,
@@ -52,16 +64,28 @@ impl Meter {
     }
 
     /// See [`counter`].
+    ///
+    /// # Errors
+    ///
+    /// As [`counter`].
     pub fn counter(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, Error> {
         self.register(IntCounterVec::new(Opts::new(self.name(name), help), labels)?)
     }
 
     /// See [`gauge`].
+    ///
+    /// # Errors
+    ///
+    /// As [`gauge`].
     pub fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, Error> {
         self.register(GaugeVec::new(Opts::new(self.name(name), help), labels)?)
     }
 
     /// See [`histogram`].
+    ///
+    /// # Errors
+    ///
+    /// As [`histogram`].
     pub fn histogram(&self, name: &str, help: &str, labels: &[&str], bounds: &[f64]) -> Result<HistogramVec, Error> {
         let options = HistogramOpts::new(self.name(name), help).buckets(bounds.to_vec());
         self.register(HistogramVec::new(options, labels)?)

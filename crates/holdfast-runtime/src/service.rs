@@ -81,6 +81,10 @@ impl fmt::Debug for Service {
 impl Service {
     /// Starts a service of this name on the cluster that the environment names: inside a pod its own, else that of
     /// the kubeconfig.
+    ///
+    /// # Errors
+    ///
+    /// There is neither a cluster around this process nor a kubeconfig, or as [`Service::start_with`].
     pub async fn start(name: &'static str, args: &CommonArgs) -> anyhow::Result<Self> {
         let config = kube::Config::infer()
             .await
@@ -89,6 +93,10 @@ impl Service {
     }
 
     /// Starts a service on the cluster of `config`. Must be called within a runtime.
+    ///
+    /// # Errors
+    ///
+    /// The address for health and metrics cannot be listened on, or an argument or the cluster's configuration is not usable.
     pub fn start_with(name: &'static str, args: &CommonArgs, mut config: kube::Config) -> anyhow::Result<Self> {
         let telemetry = Telemetry::init(name, args)?;
         let registry = Registry::new();
@@ -166,6 +174,10 @@ impl Service {
 
     /// Runs `body` until it returns or a signal (SIGTERM, SIGINT) comes, then drains: what runs gets its time, leases
     /// are released, the last events, news and traces leave.
+    ///
+    /// # Errors
+    ///
+    /// The error of `body`, of [`Service::fail`], or of a task that panicked.
     pub async fn run<F, Fut>(self, body: F) -> anyhow::Result<()>
     where
         F: FnOnce(Self) -> Fut,
