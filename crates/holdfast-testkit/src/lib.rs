@@ -12,6 +12,7 @@ mod pki;
 pub mod play;
 pub mod process;
 pub mod sample;
+pub mod stage;
 mod wait;
 
 pub use apiserver::ApiServer;
