@@ -13,6 +13,7 @@
 pub mod admission;
 pub mod backup;
 pub mod gc;
+pub mod key;
 pub mod naming;
 pub mod pod;
 pub mod policy;

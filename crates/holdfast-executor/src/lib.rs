@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use holdfast_core::backup::Settings;
 use holdfast_runtime::queue::{self, Queue};
-use holdfast_runtime::watch::Key;
-use holdfast_runtime::{Service, crds};
+use holdfast_runtime::watch::{Key, synced_or_stopped};
+use holdfast_runtime::{Service, SlowPass};
 
 pub use args::Args;
 
@@ -54,8 +54,7 @@ struct Context {
 
 /// Runs the executor until the service is told to stop.
 pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
-    crds::refuse_foreign(&service.client).await?;
-    crds::wait(&service, &CRDS).await;
+    service.own_crds(&CRDS).await?;
     let queue = Queue::new("backups");
     let caches = Caches::watch(&service, &args.executor_service);
     caches.forward(&service, &queue);
@@ -68,9 +67,8 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
         caches,
         service: service.clone(),
     });
-    tokio::select! {
-        () = context.caches.synced() => {}
-        () = service.shutdown.cancelled() => return Ok(()),
+    if !synced_or_stopped(&service, context.caches.synced()).await {
+        return Ok(());
     }
     service.spawn("slow pass", slow_pass(Arc::clone(&context), queue.clone()));
     service.spawn("measure", measure(Arc::clone(&context)));
@@ -84,11 +82,10 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
 
 /// Looks at every active Backup now and then, in case a change was never heard of.
 async fn slow_pass(context: Arc<Context>, queue: Queue) {
-    while pause(&context.service, SLOW_PASS).await {
+    let mut pass = SlowPass::new(&context.service, SLOW_PASS);
+    while pass.next().await.is_some() {
         for backup in context.caches.backups.all() {
-            let key = Key::of(&*backup);
-            let spread = rank::spread(&key, SLOW_PASS / 4);
-            queue.push_after(key, spread);
+            queue.push(Key::of(&*backup));
         }
     }
 }
@@ -96,16 +93,9 @@ async fn slow_pass(context: Arc<Context>, queue: Queue) {
 async fn measure(context: Arc<Context>) {
     loop {
         context.metrics.active(&context.caches.backups.all());
-        if !pause(&context.service, MEASURE).await {
-            return;
+        tokio::select! {
+            () = context.service.shutdown.cancelled() => return,
+            () = tokio::time::sleep(MEASURE) => {}
         }
-    }
-}
-
-/// False when the service stops before the time is over.
-async fn pause(service: &Service, time: Duration) -> bool {
-    tokio::select! {
-        () = service.shutdown.cancelled() => false,
-        () = tokio::time::sleep(time) => true,
     }
 }

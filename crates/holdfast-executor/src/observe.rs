@@ -243,7 +243,7 @@ async fn live_repo(api: &Api<BackupRepo>, name: Option<&str>) -> Result<Seen<Bac
     let Some(label) = name.filter(|name| !name.is_empty() && named.get().is_none()) else {
         return Ok(named);
     };
-    let all = api.list(&ListParams::default()).await?.items;
+    let all = write::list(api, &ListParams::default()).await?;
     Ok(Seen::live(labelled(label, &all).cloned().map(Arc::new)))
 }
 
@@ -325,9 +325,9 @@ async fn list_pods(context: &Context, pass: &Pass, role: &str) -> Result<Pods, W
     use holdfast_api::names::{LABEL_BACKUP_UID, LABEL_ROLE};
     let api: Api<Pod> = Api::namespaced(context.service.client.clone(), pass.namespace());
     let selector = format!("{LABEL_BACKUP_UID}={},{LABEL_ROLE}={role}", pass.uid());
-    let list = api.list(&ListParams::default().labels(&selector)).await?;
+    let pods = write::list(&api, &ListParams::default().labels(&selector)).await?;
     Ok(Pods {
-        items: list.items.into_iter().map(Arc::new).collect(),
+        items: pods.into_iter().map(Arc::new).collect(),
         live: true,
     })
 }

@@ -4,11 +4,10 @@
 //! after a few seconds.
 
 use std::collections::HashMap;
-use std::hash::{Hash as _, Hasher as _};
+use std::hash::Hasher as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use holdfast_runtime::watch::Key;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 /// How long each rank waits for the one before it.
@@ -120,14 +119,6 @@ fn weight(uid: &str, peer: &str) -> u64 {
     hasher.write(b"/");
     hasher.write(peer.as_bytes());
     hasher.finish()
-}
-
-/// A point within a time that is always the same for one object, so that many are not looked at at once.
-pub(crate) fn spread(key: &Key, within: Duration) -> Duration {
-    let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
-    key.hash(&mut hasher);
-    let per_mille = u32::try_from(hasher.finish() % 1000).unwrap_or(0);
-    within / 1000 * per_mille
 }
 
 #[cfg(test)]

@@ -1,9 +1,6 @@
 //! What gc can be told.
 
-use std::time::Duration;
-
 use holdfast_runtime::CommonArgs;
-use jiff::Timestamp;
 
 /// Arguments of gc.
 #[derive(clap::Parser, Clone, Debug)]
@@ -30,14 +27,6 @@ pub struct Args {
 }
 
 impl Args {
-    /// Time to the next look at everything: the period and up to a tenth of it, so that replicas and restarts do not
-    /// fall into step. The fraction is taken from the clock.
-    pub fn pause(&self, now: Timestamp) -> Duration {
-        let period = Duration::from_secs(u64::from(self.period_seconds.max(1)));
-        let tenth = now.subsec_microsecond().unsigned_abs() % 100;
-        period + period / 1000 * tenth
-    }
-
     /// Pull policy, if one is set.
     pub fn pull(&self) -> Option<&str> {
         Some(self.image_pull_policy.as_str()).filter(|policy| !policy.is_empty())

@@ -9,7 +9,7 @@ use holdfast_api::{
 };
 use holdfast_core::gc::{self, Observed, Place, Write, place};
 use holdfast_runtime::{
-    Next, clock,
+    Next, STAND_BY, clock,
     watch::Key,
     write::{self, WriteError},
 };
@@ -28,7 +28,7 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
         return Ok(Next::AwaitChange);
     };
     if !context.leader.leads() {
-        return Ok(Next::AwaitChange);
+        return Ok(STAND_BY);
     }
     let uid = summary.uid().unwrap_or_default();
     let at_ease = summary.status.phase == Some(BackupPhase::Deleting) && summary.status.stalled.is_none();
@@ -45,7 +45,7 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     context.memory.block(&uid, decision.blocked);
     context.metrics.blocked(context.memory.blocked());
     if decision.write.is_some() && !context.leader.leads() {
-        return Ok(Next::AwaitChange);
+        return Ok(STAND_BY);
     }
     let backup = observed.backup;
     match decision.write {

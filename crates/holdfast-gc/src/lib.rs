@@ -14,7 +14,10 @@ mod purge_apply;
 mod purges;
 mod retention;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use holdfast_api::{
     BackupPolicy,
@@ -23,8 +26,8 @@ use holdfast_api::{
 };
 use holdfast_core::gc::{At, BackupSummary, Batch, Index, concerns, is_ours};
 use holdfast_runtime::{
-    Leader, Queue, Service, clock, crds, queue,
-    watch::{Cached, Key, cached},
+    Leader, Queue, Service, SlowPass, queue,
+    watch::{Cached, Key, cached, synced_or_stopped},
 };
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{Api, ResourceExt as _, runtime::watcher::Config};
@@ -32,6 +35,12 @@ use kube::{Api, ResourceExt as _, runtime::watcher::Config};
 pub use args::Args;
 use memory::Memory;
 use metrics::Metrics;
+
+/// What must be served before anything can be watched.
+const CRDS: [&str; 2] = [
+    "backups.dataprotection.kubeblocks.io",
+    "backuppolicies.dataprotection.kubeblocks.io",
+];
 
 /// What gc works with.
 pub(crate) struct Context {
@@ -70,7 +79,7 @@ impl Context {
 
 /// Runs gc until it is told to stop.
 pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
-    crds::refuse_foreign(&service.client).await?;
+    service.own_crds(&CRDS).await?;
     let client = service.client.clone();
     let purge = Config::default().labels(&format!("{LABEL_ROLE}={ROLE_PURGE}"));
     let backups: Cached<BackupSummary> = cached(&service, "backups", Api::all(client.clone()), Config::default());
@@ -90,13 +99,13 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
         args: args.clone(),
         service: service.clone(),
     });
-    tokio::select! {
-        () = service.shutdown.cancelled() => return Ok(()),
-        () = async {
-            backups.synced().await;
-            context.policies.synced().await;
-            context.jobs.synced().await;
-        } => {}
+    let synced = async {
+        backups.synced().await;
+        context.policies.synced().await;
+        context.jobs.synced().await;
+    };
+    if !synced_or_stopped(&service, synced).await {
+        return Ok(());
     }
     index_feed::follow_backups(&context, &backups);
     forward(&context);
@@ -155,18 +164,16 @@ fn forward(context: &Arc<Context>) {
 
 /// Looks at everything when leadership is won, and now and then.
 async fn slow_pass(context: Arc<Context>) {
-    let mut leader = context.leader.clone();
+    let period = Duration::from_secs(u64::from(context.args.period_seconds.max(1)));
+    let mut pass = SlowPass::led(&context.service, period, &context.leader);
     loop {
-        if leader.leads() {
+        if context.leader.leads() {
             // What was cleared or remembered while another led may be so no more.
             context.memory.forget_cleared();
             look_at_everything(&context);
         }
-        let pause = context.args.pause(clock::now());
-        tokio::select! {
-            () = context.service.shutdown.cancelled() => return,
-            () = leader.changed() => {}
-            () = tokio::time::sleep(pause) => {}
+        if pass.next().await.is_none() {
+            return;
         }
     }
 }

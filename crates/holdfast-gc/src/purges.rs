@@ -9,7 +9,11 @@ use holdfast_core::{
     },
     pod::{JobState, job_state},
 };
-use holdfast_runtime::{Next, clock, watch::Key, write::WriteError};
+use holdfast_runtime::{
+    Next, STAND_BY, clock,
+    watch::Key,
+    write::{self, WriteError},
+};
 use jiff::SignedDuration;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{Api, ResourceExt as _, api::ListParams};
@@ -28,7 +32,7 @@ const MOMENT: Duration = Duration::from_millis(200);
 /// Looks at one volume: namespace and claim.
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, Error> {
     if !context.leader.leads() {
-        return Ok(Next::AwaitChange);
+        return Ok(STAND_BY);
     }
     let mut volume = observe(&context, &key).await?;
     for _ in 0..STEPS {
@@ -39,7 +43,7 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
             return Ok(wait.map_or(Next::AwaitChange, |wait| Next::After(moment(wait))));
         }
         if !context.leader.leads() {
-            return Ok(Next::AwaitChange);
+            return Ok(STAND_BY);
         }
         match Box::pin(purge_apply::apply(&context, &key, &mut volume, step)).await? {
             After::Go => {}
@@ -102,8 +106,6 @@ pub(crate) async fn pods(context: &Context, job: &Job) -> Result<Vec<Arc<Pod>>, 
         context.metrics.purge_failed();
     }
     let api: Api<Pod> = Api::namespaced(context.service.client.clone(), &namespace);
-    let pods = api
-        .list(&ListParams::default().labels(&format!("{JOB_UID}={uid}")))
-        .await?;
-    Ok(pods.items.into_iter().map(Arc::new).collect())
+    let pods = write::list(&api, &ListParams::default().labels(&format!("{JOB_UID}={uid}"))).await?;
+    Ok(pods.into_iter().map(Arc::new).collect())
 }

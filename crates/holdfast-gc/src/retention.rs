@@ -9,7 +9,7 @@ use holdfast_api::{
 };
 use holdfast_core::gc::{BackupSummary, Candidate, Group, Limits, next_expiration, retire};
 use holdfast_runtime::{
-    Next, clock,
+    Next, STAND_BY, clock,
     watch::Key,
     write::{self, Propagation, WriteError},
 };
@@ -25,12 +25,15 @@ const SOON: Duration = Duration::from_secs(2);
 
 /// Looks at one group: namespace and policy name.
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, Error> {
-    if !context.leader.leads() {
+    let backups = context.index().group(&at(&key));
+    if backups.is_empty() {
         return Ok(Next::AwaitChange);
+    }
+    if !context.leader.leads() {
+        return Ok(STAND_BY);
     }
     let now = clock::now();
     let limits = context.policies.by_key(&key).map(|policy| Limits::of(&policy));
-    let backups = context.index().group(&at(&key));
     let mut group = Group { backups, limits };
     let mut candidates = decide(&context, &group, now);
     if candidates
@@ -47,6 +50,9 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     for candidate in candidates {
         if !newer_goods.allow(&api, &candidate).await? {
             return Ok(Next::After(SOON));
+        }
+        if !context.leader.leads() {
+            return Ok(STAND_BY);
         }
         remove(&context, &api, &candidate).await?;
     }
@@ -82,9 +88,6 @@ impl NewerGoods {
 }
 
 async fn remove(context: &Context, api: &Api<BackupSummary>, candidate: &Candidate) -> Result<(), Error> {
-    if !context.leader.leads() {
-        return Ok(());
-    }
     let backup = &*candidate.backup;
     let (name, uid) = (backup.name_any(), backup.uid().unwrap_or_default());
     // Noted before, so that the Backup is counted rightly however soon it is gone.

@@ -14,7 +14,10 @@ mod repos;
 
 use std::{sync::Arc, time::Duration};
 
-use holdfast_runtime::{Leader, Queue, Service, crds, queue, watch::Key};
+use holdfast_runtime::{
+    Leader, Queue, Service, SlowPass, queue,
+    watch::{Key, synced_or_stopped},
+};
 
 pub use args::Args;
 use caches::Caches;
@@ -41,8 +44,7 @@ pub(crate) struct Context {
 
 /// Runs the repo-manager until the service is told to stop.
 pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
-    crds::refuse_foreign(&service.client).await?;
-    crds::wait(&service, &CRDS).await;
+    service.own_crds(&CRDS).await?;
     let (providers, repos) = (Queue::new("providers"), Queue::new("repos"));
     let context = Arc::new(Context {
         leader: service.elect("holdfast-repo-manager"),
@@ -51,9 +53,8 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
         metrics: Metrics::register(&service)?,
         service: service.clone(),
     });
-    tokio::select! {
-        () = context.caches.synced() => {}
-        () = service.shutdown.cancelled() => return Ok(()),
+    if !synced_or_stopped(&service, context.caches.synced()).await {
+        return Ok(());
     }
     context.caches.forward(&service, &providers, &repos);
     service.spawn(
@@ -75,9 +76,9 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
 
 /// Looks at everything when leadership is won, and now and then. Who does not lead measures nothing.
 async fn slow_pass(context: Arc<Context>, providers: Queue, repos: Queue) {
-    let mut leader = context.leader.clone();
+    let mut pass = SlowPass::led(&context.service, SLOW_PASS, &context.leader);
     loop {
-        if leader.leads() {
+        if context.leader.leads() {
             for provider in context.caches.providers.all() {
                 providers.push(Key::of(&*provider));
             }
@@ -87,10 +88,8 @@ async fn slow_pass(context: Arc<Context>, providers: Queue, repos: Queue) {
         } else {
             context.metrics.reset();
         }
-        tokio::select! {
-            () = context.service.shutdown.cancelled() => return,
-            () = leader.changed() => {}
-            () = tokio::time::sleep(SLOW_PASS) => {}
+        if pass.next().await.is_none() {
+            return;
         }
     }
 }

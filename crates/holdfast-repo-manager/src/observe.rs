@@ -179,7 +179,7 @@ async fn deleting(context: &Context, names: &Names, observed: &mut Observed) -> 
         .labels(&format!("{LABEL_BACKUP_REPO_NAME}={label}"))
         .fields("status.phase!=Failed")
         .limit(IN_THE_WAY);
-    let associated = backups.list_metadata(&parameters).await?;
+    let associated = write::list_metadata(&backups, &parameters).await?;
     let shown = |namespace: Option<String>, name: String| format!("{}/{name}", namespace.unwrap_or_default());
     observed.associated = associated
         .iter()
@@ -187,7 +187,7 @@ async fn deleting(context: &Context, names: &Names, observed: &mut Observed) -> 
         .collect();
     let claims: Api<PersistentVolumeClaim> = Api::all(client());
     let ours = format!("{LABEL_REPO_UID}={}", observed.repo.uid().unwrap_or_default());
-    observed.claims = claims.list(&ListParams::default().labels(&ours)).await?.items;
+    observed.claims = write::list(&claims, &ListParams::default().labels(&ours)).await?;
     if observed.secret.is_some() && observed.claims.is_empty() && observed.associated.is_empty() {
         observed.volumes = volumes(context, names).await?;
     }
@@ -197,7 +197,7 @@ async fn deleting(context: &Context, names: &Names, observed: &mut Observed) -> 
 /// Volumes of the repository's claims that their driver has yet to delete, for which it needs the Secret.
 async fn volumes(context: &Context, names: &Names) -> Result<Vec<String>, WriteError> {
     let api: Api<PersistentVolume> = Api::all(context.service.client.clone());
-    let listed = match api.list(&ListParams::default()).await.map_err(WriteError::from) {
+    let listed = match write::list(&api, &ListParams::default()).await {
         Ok(listed) => listed,
         Err(WriteError::Refused(words)) => {
             tracing::warn!(

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use holdfast_api::{ObjectMetaExt as _, StorageProvider};
 use holdfast_core::repo::{ObservedProvider, ProviderDecision, ProviderWrite, decide_provider};
 use holdfast_runtime::{
-    Next, clock,
+    Next, STAND_BY, clock,
     watch::Key,
     write::{self, WriteError},
 };
@@ -18,12 +18,13 @@ const AFTER_WRITE: Duration = Duration::from_secs(2);
 
 /// Looks at a provider.
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, WriteError> {
+    let found = context.caches.providers.by_key(&key);
     if !context.leader.leads() {
-        return Ok(Next::AwaitChange);
+        return Ok(found.map_or(Next::AwaitChange, |_| STAND_BY));
     }
     let all = context.caches.providers.all();
     context.metrics.providers(all.iter().map(|provider| &**provider));
-    let Some(provider) = context.caches.providers.by_key(&key) else {
+    let Some(provider) = found else {
         return Ok(Next::AwaitChange);
     };
     let driver = provider.spec.csi_driver_name.clone().unwrap_or_default();
@@ -38,7 +39,7 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, W
         return Ok(Next::AwaitChange);
     };
     if !context.leader.leads() {
-        return Ok(Next::AwaitChange);
+        return Ok(STAND_BY);
     }
     let api: Api<StorageProvider> = Api::all(context.service.client.clone());
     match write {

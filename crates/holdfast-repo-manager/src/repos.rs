@@ -7,7 +7,7 @@ use holdfast_api::{
     event::{BusEvent, BusEventKind},
 };
 use holdfast_core::repo::{self, Decision, Event, Next as After, Observed, Write};
-use holdfast_runtime::{Next, clock, watch::Key, write::WriteError};
+use holdfast_runtime::{Next, STAND_BY, clock, watch::Key, write::WriteError};
 use kube::ResourceExt as _;
 
 use crate::{Context, apply, observe};
@@ -19,14 +19,14 @@ const REFUSED: Duration = Duration::from_secs(30);
 
 /// Looks at a repository.
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, WriteError> {
-    if !context.leader.leads() {
-        return Ok(Next::AwaitChange);
-    }
     let Some(repo) = context.caches.repos.by_key(&key) else {
         context.metrics.forget(&key.name);
         context.memory.forget(&key.name);
         return Ok(Next::AwaitChange);
     };
+    if !context.leader.leads() {
+        return Ok(STAND_BY);
+    }
     let mut observed = observe::repo(&context, &repo).await?;
     let phase = repo.status.as_ref().and_then(|status| status.phase);
     context.metrics.repo(&key.name, phase);
@@ -61,7 +61,7 @@ async fn write(context: &Context, observed: &Observed, decision: Decision) -> Re
     };
     // A lease cannot fence a write; a late one of ours is still guarded by what was read.
     if !context.leader.leads() {
-        return Ok(Next::AwaitChange);
+        return Ok(STAND_BY);
     }
     let name = observed.repo.name_any();
     let claim = match &write {

@@ -8,7 +8,6 @@ mod args;
 mod metrics;
 mod observe;
 mod orphans;
-mod read;
 mod reconcile;
 
 use std::{sync::Arc, time::Duration};
@@ -19,8 +18,8 @@ use holdfast_api::{
 };
 use holdfast_core::restore::Settings;
 use holdfast_runtime::{
-    Leader, Queue, Service, crds, queue,
-    watch::{Cached, Key, cached},
+    Leader, Queue, Service, SlowPass, queue,
+    watch::{Cached, Key, cached, synced_or_stopped},
 };
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{Api, ResourceExt as _, runtime::watcher::Config};
@@ -28,6 +27,12 @@ use kube::{Api, ResourceExt as _, runtime::watcher::Config};
 pub use args::Args;
 use metrics::Metrics;
 
+/// What must be served before anything can be watched.
+const CRDS: [&str; 3] = [
+    "restorejobs.dataprotection.kubeblocks.io",
+    "backups.dataprotection.kubeblocks.io",
+    "backuptools.dataprotection.kubeblocks.io",
+];
 /// How often every unfinished RestoreJob is looked at although nothing was heard of it.
 const SLOW_PASS: Duration = Duration::from_mins(1);
 
@@ -42,7 +47,7 @@ pub(crate) struct Context {
 
 /// Runs the restore service until it is told to stop.
 pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
-    crds::refuse_foreign(&service.client).await?;
+    service.own_crds(&CRDS).await?;
     let client = service.client.clone();
     let ours = Config::default().labels(LABEL_RESTORE_UID);
     let context = Arc::new(Context {
@@ -54,10 +59,8 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     });
     let jobs: Cached<Job> = cached(&service, "jobs", Api::all(client.clone()), ours.clone());
     let pods: Cached<Pod> = cached(&service, "pods", Api::all(client), ours);
-    // A watch that was stopped before its first list is never synced.
-    tokio::select! {
-        () = context.restores.synced() => {}
-        () = service.shutdown.cancelled() => return Ok(()),
+    if !synced_or_stopped(&service, context.restores.synced()).await {
+        return Ok(());
     }
     let queue = Queue::new("restorejobs");
     context
@@ -81,13 +84,13 @@ fn owner<K: kube::Resource>(child: &K) -> Vec<Key> {
         .collect()
 }
 
-/// Looks at everything when leadership is won, and every minute; the same goes for suspend locks without a RestoreJob.
+/// Looks at everything when leadership is won, and about every minute; the same goes for suspend locks without a RestoreJob.
 async fn slow_pass(context: Arc<Context>, queue: Queue) {
-    let mut leader = context.leader.clone();
+    let mut pass = SlowPass::led(&context.service, SLOW_PASS, &context.leader);
     let mut told = orphans::Told::default();
     loop {
         context.metrics.phases(&context.restores.all());
-        if leader.leads() {
+        if context.leader.leads() {
             for restore in context.restores.all() {
                 if !restore.phase().is_terminal() || restore.is_terminating() {
                     queue.push(Key::of(&*restore));
@@ -97,10 +100,8 @@ async fn slow_pass(context: Arc<Context>, queue: Queue) {
                 tracing::warn!(%error, "cannot look for suspended workloads");
             }
         }
-        tokio::select! {
-            () = context.service.shutdown.cancelled() => return,
-            () = leader.changed() => {}
-            () = tokio::time::sleep(SLOW_PASS) => {}
+        if pass.next().await.is_none() {
+            return;
         }
     }
 }

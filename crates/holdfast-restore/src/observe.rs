@@ -8,6 +8,7 @@ use holdfast_core::{
     restore::{self, Kind, LockHolder, Observed, Workload},
     target,
 };
+use holdfast_kube::{Read, read};
 use holdfast_runtime::write::{self, WriteError};
 use k8s_openapi::{
     api::{
@@ -19,10 +20,7 @@ use k8s_openapi::{
 };
 use kube::{Api, ResourceExt as _, api::ListParams};
 
-use crate::{
-    Context,
-    read::{Read, read},
-};
+use crate::Context;
 
 /// Reads everything.
 pub(crate) async fn observe(
@@ -100,17 +98,11 @@ async fn matching(context: &Context, found: &RestoreJob, namespace: &str) -> Res
     };
     let client = context.service.client.clone();
     let list = ListParams::default().labels(&labels);
-    let sets = Api::<StatefulSet>::namespaced(client.clone(), namespace)
-        .list(&list)
-        .await?
-        .items;
+    let sets = write::list(&Api::<StatefulSet>::namespaced(client.clone(), namespace), &list).await?;
     if !sets.is_empty() {
         return Ok(sets.iter().map(Workload::stateful_set).collect());
     }
-    let deployments = Api::<Deployment>::namespaced(client, namespace)
-        .list(&list)
-        .await?
-        .items;
+    let deployments = write::list(&Api::<Deployment>::namespaced(client, namespace), &list).await?;
     Ok(deployments.iter().map(Workload::deployment).collect())
 }
 
@@ -171,5 +163,5 @@ fn of_role(all: &[Pod], found: &RestoreJob, role: &str) -> Vec<Pod> {
 
 async fn list(context: &Context, namespace: &str, labels: &str) -> Result<Vec<Pod>, WriteError> {
     let api: Api<Pod> = Api::namespaced(context.service.client.clone(), namespace);
-    Ok(api.list(&ListParams::default().labels(labels)).await?.items)
+    write::list(&api, &ListParams::default().labels(labels)).await
 }

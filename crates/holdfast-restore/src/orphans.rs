@@ -4,14 +4,11 @@ use std::collections::BTreeSet;
 
 use holdfast_api::{RestoreJob, condition::Reason, names::LABEL_HELD};
 use holdfast_core::restore::{self, Workload};
-use holdfast_runtime::write::WriteError;
+use holdfast_kube::{Read, WriteError, list, read};
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use kube::{Api, Resource, ResourceExt as _, api::ListParams};
 
-use crate::{
-    Context,
-    read::{Read, read},
-};
+use crate::Context;
 
 /// The workloads, by uid, that were told about.
 #[derive(Debug, Default)]
@@ -22,11 +19,11 @@ pub(crate) async fn look(context: &Context, told: &mut Told) -> Result<(), Write
     let client = context.service.client.clone();
     let locked = ListParams::default().labels(&format!("{LABEL_HELD}=true"));
     let sets: Api<StatefulSet> = Api::all(client.clone());
-    for set in sets.list(&locked).await?.items {
+    for set in list(&sets, &locked).await? {
         tell(context, told, &set, &Workload::stateful_set(&set)).await?;
     }
     let deployments: Api<Deployment> = Api::all(client);
-    for deployment in deployments.list(&locked).await?.items {
+    for deployment in list(&deployments, &locked).await? {
         tell(context, told, &deployment, &Workload::deployment(&deployment)).await?;
     }
     Ok(())

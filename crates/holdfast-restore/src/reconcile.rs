@@ -8,7 +8,7 @@ use holdfast_api::{
 };
 use holdfast_core::restore::{self, Decision, Observed, Write};
 use holdfast_runtime::{
-    Category, Next, Retry, clock,
+    Category, Next, Retry, STAND_BY, clock,
     watch::Key,
     write::{self, WriteError},
 };
@@ -35,8 +35,11 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     let Some(cached) = context.restores.by_key(&key) else {
         return Ok(Next::AwaitChange);
     };
-    if !context.leader.leads() || (cached.phase().is_terminal() && !cached.is_terminating()) {
+    if cached.phase().is_terminal() && !cached.is_terminating() {
         return Ok(Next::AwaitChange);
+    }
+    if !context.leader.leads() {
+        return Ok(STAND_BY);
     }
     let api: Api<RestoreJob> = Api::namespaced(context.service.client.clone(), &key.namespace);
     let Some(found) = write::get(&api, &key.name).await? else {
@@ -64,7 +67,7 @@ async fn carry_out(context: &Context, found: &RestoreJob, decision: Decision) ->
     if let Some(write) = write {
         // A lease cannot fence a write; a late one of ours is still guarded.
         if !context.leader.leads() {
-            return Ok(Next::AwaitChange);
+            return Ok(STAND_BY);
         }
         let status = if let Write::Status(status) = &write {
             Some((**status).clone())

@@ -1,52 +1,92 @@
-//! The kinds must be served, and they must be ours.
+//! Waits until the API server serves the kinds that a service works with, and refuses those of somebody else.
 
 use std::time::Duration;
 
 use anyhow::bail;
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use holdfast_api::crds::PART_OF;
+use holdfast_kube::get;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, ResourceExt as _};
 
-use crate::{Service, write};
+use crate::Service;
 
-/// The CRD that tells whose the API group is.
-const BACKUPS: &str = "backups.dataprotection.kubeblocks.io";
-/// How often the API server is asked again.
-const AGAIN: Duration = Duration::from_secs(3);
+/// How soon the API server is asked again at first, and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
-/// Waits until the API server serves the CRDs of these names (`<plural>.<group>`). Not ready meanwhile; returns early
-/// when the service stops.
-pub async fn wait(service: &Service, names: &[&str]) {
-    let gate = service.gate("CRDs served");
-    let api: Api<CustomResourceDefinition> = Api::all(service.client.clone());
-    for name in names {
-        loop {
-            match write::get(&api, name).await {
-                Ok(Some(crd)) if established(&crd) => break,
-                Ok(_) => tracing::info!(crd = name, "waiting for the CRD"),
-                Err(error) => tracing::warn!(crd = name, %error, "cannot read the CRD"),
-            }
-            tokio::select! {
-                () = tokio::time::sleep(AGAIN) => {}
-                () = service.shutdown.cancelled() => return,
+impl Service {
+    /// Waits until the API server serves the CRDs of these names (`<plural>.<group>`), however long it is away itself;
+    /// the service is not ready meanwhile. Returns early when the service stops.
+    ///
+    /// # Errors
+    ///
+    /// One of the CRDs is somebody else's; the error names whose.
+    pub async fn own_crds(&self, names: &[&str]) -> anyhow::Result<()> {
+        let gate = self.gate("CRDs served");
+        let api = Api::all(self.client.clone());
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => {}
+            served = served(&api, names) => {
+                served?;
+                gate.open();
             }
         }
+        Ok(())
     }
-    gate.open();
 }
 
-/// Errors when the API group is served by somebody else, naming whom; an absent CRD is no error.
-pub async fn refuse_foreign(client: &Client) -> anyhow::Result<()> {
-    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let Some(crd) = write::get(&api, BACKUPS).await? else {
-        return Ok(());
-    };
+async fn served(api: &Api<CustomResourceDefinition>, names: &[&str]) -> anyhow::Result<()> {
+    let (least, most) = AGAIN;
+    let mut pauses = ExponentialBuilder::new()
+        .with_min_delay(least)
+        .with_max_delay(most)
+        .with_factor(2.0)
+        .with_jitter()
+        .without_max_times()
+        .build();
+    let mut missing = names.to_vec();
+    loop {
+        missing = look(api, &missing).await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(pauses.next().unwrap_or(most)).await;
+    }
+}
+
+/// Reads each CRD; answers those that are not served yet, or not known to be.
+async fn look<'a>(api: &Api<CustomResourceDefinition>, names: &[&'a str]) -> anyhow::Result<Vec<&'a str>> {
+    let mut missing = Vec::new();
+    for (number, name) in names.iter().enumerate() {
+        match get(api, name).await {
+            Ok(Some(crd)) => {
+                refuse_foreign(name, &crd)?;
+                if established(&crd) {
+                    continue;
+                }
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(crd = name, %error, "cannot read the CRD");
+                // Who does not answer one does not answer the next either, only later.
+                missing.extend_from_slice(names.get(number..).unwrap_or_default());
+                return Ok(missing);
+            }
+        }
+        tracing::info!(crd = name, "waiting for the CRD");
+        missing.push(*name);
+    }
+    Ok(missing)
+}
+
+fn refuse_foreign(name: &str, crd: &CustomResourceDefinition) -> anyhow::Result<()> {
     if crd.labels().get(PART_OF.0).is_some_and(|value| value == PART_OF.1) {
         return Ok(());
     }
     bail!(
-        "the CRD {BACKUPS} is not Holdfast's: {}; two owners of one API would destroy each other's backups: remove the other or use another cluster",
-        owner(&crd)
+        "the CRD {name} is not Holdfast's: {}; two owners of one API would destroy each other's backups: remove the other or use another cluster",
+        owner(crd)
     )
 }
 

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use holdfast_kube::{WriteError, create, patch};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{
@@ -13,19 +14,13 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
-use kube::{
-    Api, Client, Resource,
-    api::{Patch, PatchParams},
-};
+use kube::{Api, Client, Resource};
 use prometheus::IntCounterVec;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    clock,
-    write::{self, WriteError},
-};
+use crate::clock;
 
 /// Limit of the API for a note, in bytes.
 const NOTE: usize = 1024;
@@ -157,9 +152,38 @@ pub(crate) struct Sender {
 
 #[derive(Debug)]
 struct Series {
-    name: String,
+    /// The event as it was written last, which guards the next count.
+    written: ObjectMeta,
     count: i32,
     last: Timestamp,
+}
+
+impl Series {
+    /// Counts one more in the event.
+    async fn count(&mut self, api: &Api<Event>, time: Timestamp) -> Result<(), WriteError> {
+        self.count = self.count.saturating_add(1);
+        self.last = time;
+        let series = EventSeries {
+            count: self.count,
+            last_observed_time: MicroTime(time),
+        };
+        let before = Event {
+            metadata: self.written.clone(),
+            ..Event::default()
+        };
+        self.written = guard_of(patch(api, &before, json!({ "series": series })).await?);
+        Ok(())
+    }
+}
+
+/// What guards a write onto an event, and no more: thousands are remembered.
+fn guard_of(event: Event) -> ObjectMeta {
+    ObjectMeta {
+        name: event.metadata.name,
+        uid: event.metadata.uid,
+        resource_version: event.metadata.resource_version,
+        ..ObjectMeta::default()
+    }
 }
 
 impl Sender {
@@ -189,37 +213,26 @@ impl Sender {
         }
         let sent = match self.series.entry(report.what.clone()) {
             Entry::Occupied(mut known) => {
-                let series = known.get_mut();
-                series.count = series.count.saturating_add(1);
-                series.last = report.time;
-                let change = json!({ "series": EventSeries { count: series.count, last_observed_time: MicroTime(report.time) } });
-                let sent = api
-                    .patch(&series.name, &PatchParams::default(), &Patch::Merge(&change))
-                    .await
-                    .map_err(Into::into);
-                if sent.is_err() {
+                let counted = known.get_mut().count(&api, report.time).await;
+                if counted.is_err() {
                     // The event may have expired: the next one begins anew.
                     known.remove();
                 }
-                sent
+                counted
             }
-            Entry::Vacant(new) => {
-                let event = event(&self.reporter, &report, &namespace);
-                let name = event.metadata.name.clone().unwrap_or_default();
-                let sent = match write::create(&api, &event).await {
-                    // Another service was faster.
-                    Err(WriteError::Exists) if report.once => Ok(event),
-                    sent => sent,
-                };
-                if sent.is_ok() {
+            Entry::Vacant(new) => match create(&api, &event(&self.reporter, &report, &namespace)).await {
+                Ok(event) => {
                     new.insert(Series {
-                        name,
+                        written: guard_of(event),
                         count: 1,
                         last: report.time,
                     });
+                    Ok(())
                 }
-                sent
-            }
+                // Another service was faster, and what it wrote is its own to count.
+                Err(WriteError::Exists) if report.once => Ok(()),
+                Err(error) => Err(error),
+            },
         };
         if let Err(error) = sent {
             self.lost.with_label_values(&["refused"]).inc();

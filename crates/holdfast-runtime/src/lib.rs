@@ -1,14 +1,14 @@
-//! What makes the services look like one: start-up, telemetry, health, leases, watches, queues, guarded writes,
-//! events and the bus.
+//! What makes the services look like one: start-up, telemetry, health, leases, watches, queues, events and the bus.
 //!
 //! A service is `Service::start(name, &args).await?.run(body).await`: `start` brings up logs, traces, metrics, health,
 //! the Kubernetes client and the bus; `run` runs the body until a signal and then drains.
 
+#![warn(clippy::missing_errors_doc)]
+
 pub mod args;
 pub mod bus;
-mod category;
 pub mod clock;
-pub mod crds;
+mod crds;
 pub mod events;
 mod health;
 pub mod leader;
@@ -16,17 +16,18 @@ pub mod metrics;
 pub mod queue;
 mod requests;
 mod service;
+mod slow_pass;
 pub mod telemetry;
 pub mod trace;
 pub mod watch;
-pub mod write;
 
 pub use args::CommonArgs;
 pub use bus::Bus;
-pub use category::{Category, Retry};
 pub use events::Events;
 pub use health::Gate;
-pub use leader::Leader;
+pub use holdfast_kube::{self as write, Category, Retry};
+pub use leader::{Leader, STAND_BY};
 pub use queue::{Next, Queue};
 pub use service::Service;
+pub use slow_pass::{SlowPass, Woken};
 pub use tokio_util::sync::CancellationToken;

@@ -1,14 +1,19 @@
-//! Counts requests to the API server, so that what a backup costs can be seen.
+//! Counts requests to the API server, so that what a backup costs can be seen, and gives up those that nobody answers.
 
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::http::{Method, Request, Response};
 use futures::future::{BoxFuture, FutureExt as _};
 use prometheus::IntCounterVec;
-use tower::{Layer, Service};
+use tower::{BoxError, Layer, Service};
+
+/// How long the first byte of an answer may take. Longer than a read or write may take as a whole: this is for the lists
+/// and watches that a watch begins with, which have no deadline of their own.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// Wraps the HTTP service of a client.
 #[derive(Clone, Debug)]
@@ -38,21 +43,24 @@ where
     S: Service<Request<A>, Response = Response<B>>,
     S::Future: Send + 'static,
     B: 'static,
-    S::Error: 'static,
+    S::Error: Into<BoxError> + 'static,
 {
     type Response = Response<B>;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<Response<B>, S::Error>>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Response<B>, BoxError>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context).map_err(Into::into)
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let (verb, resource) = (verb(&request), resource(request.uri().path()).to_owned());
         let (total, answer): (_, Pin<Box<S::Future>>) = (self.total.clone(), Box::pin(self.inner.call(request)));
         async move {
-            let answer = answer.await;
+            let answer = match tokio::time::timeout(ANSWER, answer).await {
+                Ok(answer) => answer.map_err(Into::into),
+                Err(late) => Err(late.into()),
+            };
             let code = answer.as_ref().map_or("none", |answer| class(answer.status().as_u16()));
             total.with_label_values(&[verb, &resource, code]).inc();
             answer
@@ -130,5 +138,16 @@ mod tests {
             assert_eq!(resource(path), named, "{path}");
             assert_eq!(is_object(path), object, "{path}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_nobody_answers_ends_and_is_counted() {
+        let total = IntCounterVec::new(prometheus::Opts::new("t", "t"), &["verb", "resource", "code"]).unwrap();
+        let silent = tower::service_fn(|_: Request<()>| std::future::pending::<Result<Response<()>, BoxError>>());
+        let mut client = CountRequests { total: total.clone() }.layer(silent);
+        let list = Request::get("/api/v1/pods?limit=500").body(()).unwrap();
+        let error = client.call(list).await.unwrap_err();
+        assert!(error.is::<tokio::time::error::Elapsed>(), "{error}");
+        assert_eq!(total.with_label_values(&["list", "pods", "none"]).get(), 1);
     }
 }

@@ -82,6 +82,10 @@ impl fmt::Debug for Service {
 impl Service {
     /// Starts a service of this name on the cluster that the environment names: inside a pod its own, else that of
     /// the kubeconfig.
+    ///
+    /// # Errors
+    ///
+    /// There is neither a cluster around this process nor a kubeconfig, or as [`Service::start_with`].
     pub async fn start(name: &'static str, args: &CommonArgs) -> anyhow::Result<Self> {
         let config = kube::Config::infer()
             .await
@@ -90,6 +94,10 @@ impl Service {
     }
 
     /// Starts a service on the cluster of `config`. Must be called within a runtime.
+    ///
+    /// # Errors
+    ///
+    /// The address for health and metrics cannot be listened on, or an argument or the cluster's configuration is not usable.
     pub fn start_with(name: &'static str, args: &CommonArgs, mut config: kube::Config) -> anyhow::Result<Self> {
         let telemetry = Telemetry::init(name, args)?;
         let registry = Registry::new();
@@ -103,6 +111,9 @@ impl Service {
         config.headers.push((USER_AGENT, HeaderValue::from_str(&agent)?));
         config.default_retry = false;
         config.connect_timeout = Some(Duration::from_secs(5));
+        // For what begins to arrive and never ends; a watch that is well shows a sign of life every minute or so.
+        config.read_timeout = Some(Duration::from_mins(5));
+        config.reset_reader_on_write = true;
         let total = meter.counter(&metric::API_REQUESTS)?;
         let client = ClientBuilder::try_from(config.clone())?
             .with_layer(&CountRequests { total })
@@ -160,6 +171,10 @@ impl Service {
 
     /// Runs `body` until it returns or a signal (SIGTERM, SIGINT) comes, then drains: what runs gets its time, leases
     /// are released, the last events, news and traces leave.
+    ///
+    /// # Errors
+    ///
+    /// The error of `body`, of [`Service::fail`], or of a task that panicked.
     pub async fn run<F, Fut>(self, body: F) -> anyhow::Result<()>
     where
         F: FnOnce(Self) -> Fut,

@@ -25,6 +25,10 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// Sets up logs and traces of the process. In a process that has them already, as tests do, the first stay.
+    ///
+    /// # Errors
+    ///
+    /// The directives for the log cannot be read, or the endpoint for traces is no address.
     pub fn init(service: &'static str, args: &CommonArgs) -> anyhow::Result<Self> {
         let filter = EnvFilter::try_new(format!("{QUIET},{}", args.log))
             .with_context(|| format!("log directives {:?}", args.log))?;

@@ -9,10 +9,10 @@ use holdfast_api::{
     names::ANNOTATION_TRACEPARENT,
 };
 use holdfast_core::admission::{self, Decision, Next as After, Write};
-use holdfast_runtime::{Next, clock, trace, watch::Key, write};
+use holdfast_runtime::{Next, STAND_BY, clock, trace, watch::Key, write};
 use kube::{Api, ResourceExt as _};
 
-use crate::{Context, STAND_BY, error::Error, observe};
+use crate::{Context, error::Error, observe};
 
 /// How many reads one look may take: each kind once, and the pods again after the policy.
 const READS: usize = 8;

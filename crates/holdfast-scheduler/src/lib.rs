@@ -12,17 +12,13 @@ mod observe;
 mod policies;
 mod slots;
 
-use std::{
-    hash::{BuildHasher as _, Hasher as _, RandomState},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use holdfast_api::{Backup, BackupPolicy, BackupRepo, BackupTool, event::BusEventKind};
 use holdfast_core::{admission, policy};
 use holdfast_runtime::{
-    Leader, Next, Queue, Service, crds, queue,
-    watch::{Cached, Change, Key, cached},
+    Leader, Queue, Service, SlowPass, Woken, queue,
+    watch::{Cached, Change, Key, cached, synced_or_stopped},
 };
 use jiff::SignedDuration;
 use kube::{Api, runtime::watcher::Config};
@@ -39,11 +35,8 @@ const CRDS: [&str; 4] = [
 ];
 /// Backups that have not ended.
 const ACTIVE: &str = "status.phase!=Completed,status.phase!=Failed,status.phase!=Deleting";
-/// How often everything is looked at although nothing was heard of it; more or less a fifth.
+/// How often everything is looked at although nothing was heard of it.
 const SLOW_PASS: Duration = Duration::from_mins(5);
-/// Who does not lead now may lead in a moment, without a change that could be heard of: a leader that was frozen for
-/// a while may find its lease still its own. Until then nothing is asked of the API server.
-pub(crate) const STAND_BY: Next = Next::After(Duration::from_secs(10));
 
 /// What the scheduler works with.
 pub(crate) struct Context {
@@ -85,8 +78,7 @@ struct Queues {
 
 /// Runs the scheduler until the service is told to stop.
 pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
-    crds::refuse_foreign(&service.client).await?;
-    crds::wait(&service, &CRDS).await;
+    service.own_crds(&CRDS).await?;
     let client = service.client.clone();
     let active = Config::default().fields(ACTIVE);
     let context = Arc::new(Context {
@@ -104,9 +96,8 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
         backups: Queue::new("backups"),
         ended: Queue::new("ended"),
     };
-    tokio::select! {
-        () = context.synced() => {}
-        () = service.shutdown.cancelled() => return Ok(()),
+    if !synced_or_stopped(&service, context.synced()).await {
+        return Ok(());
     }
     forward(&context, &queues);
     service.bus.declare(&service);
@@ -174,26 +165,23 @@ fn forward(context: &Arc<Context>, queues: &Queues) {
 
 /// Looks at everything when leadership is won, and now and then.
 async fn slow_pass(context: Arc<Context>, queues: Queues) {
-    let mut leader = context.leader.clone();
-    let mut led = false;
+    let mut pass = SlowPass::led(&context.service, SLOW_PASS, &context.leader);
+    let mut woken = Woken::Leadership;
     loop {
-        let leads = leader.leads();
-        if leads {
+        if context.leader.leads() {
             for policy in context.policies.all() {
                 queues.policies.push(Key::of(&*policy));
             }
             for backup in context.backups.all() {
                 queues.backups.push(Key::of(&*backup));
             }
+            if woken == Woken::Leadership {
+                look_back(&context, &queues.ended);
+            }
         }
-        if leads && !led {
-            look_back(&context, &queues.ended);
-        }
-        led = leads;
-        tokio::select! {
-            () = context.service.shutdown.cancelled() => return,
-            () = leader.changed() => {}
-            () = tokio::time::sleep(uneven(SLOW_PASS)) => {}
+        match pass.next().await {
+            Some(why) => woken = why,
+            None => return,
         }
     }
 }
@@ -211,10 +199,4 @@ fn look_back(context: &Context, ended: &Queue) {
             }
         }
     }
-}
-
-/// The time, more or less a fifth, so that replicas and services do not ask all at once.
-fn uneven(time: Duration) -> Duration {
-    let random = RandomState::new().build_hasher().finish() % 400;
-    time * (800 + u32::try_from(random).unwrap_or_default()) / 1000
 }

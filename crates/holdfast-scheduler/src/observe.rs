@@ -66,7 +66,7 @@ pub(crate) async fn read(context: &Context, observed: &mut Observed, read: Read)
         }
         Read::Repos => {
             let all: Api<BackupRepo> = Api::all(client);
-            let repos = all.list(&ListParams::default()).await?.items;
+            let repos = write::list(&all, &ListParams::default()).await?;
             observed.repos = repos.into_iter().map(Arc::new).collect();
             observed.repos_live = true;
         }
@@ -83,7 +83,7 @@ pub(crate) async fn read(context: &Context, observed: &mut Observed, read: Read)
             // Admission refuses a selector that cannot be written before it asks for pods.
             let labels = target::selector(&selector).map_err(|error| WriteError::Refused(error.to_string()))?;
             let api: Api<Pod> = Api::namespaced(client, &namespace);
-            observed.pods = Some(api.list(&ListParams::default().labels(&labels)).await?.items);
+            observed.pods = Some(write::list(&api, &ListParams::default().labels(&labels)).await?);
         }
     }
     Ok(())

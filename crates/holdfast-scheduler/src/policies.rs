@@ -7,11 +7,11 @@ use holdfast_api::{
     condition::{self, Condition, ConditionType},
 };
 use holdfast_core::policy::{self, Slot};
-use holdfast_runtime::{Next, clock, watch::Key, write};
+use holdfast_runtime::{Next, STAND_BY, clock, watch::Key, write};
 use jiff::Timestamp;
 use kube::{Api, ResourceExt as _};
 
-use crate::{Context, STAND_BY, error::Error, slots};
+use crate::{Context, error::Error, slots};
 
 /// Looks at one policy.
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, Error> {

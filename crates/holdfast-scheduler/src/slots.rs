@@ -13,14 +13,14 @@ use holdfast_core::{
     policy::{self, Slot},
 };
 use holdfast_runtime::{
-    Next, clock, trace,
+    Next, STAND_BY, clock, trace,
     write::{self, WriteError},
 };
 use jiff::Timestamp;
 use kube::{Api, ResourceExt as _};
 use serde_json::Value;
 
-use crate::{Context, STAND_BY, admit, error::Error, observe, policies};
+use crate::{Context, admit, error::Error, observe, policies};
 
 /// Settles a slot that has come: with a Backup, or without one and a reason.
 pub(crate) async fn settle(

@@ -15,14 +15,21 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("holdfast-api", &[]),
     ("holdfast-core", &["holdfast-api"]),
     ("holdfast-store", &["holdfast-api", "holdfast-core"]),
-    ("holdfast-runtime", &["holdfast-api"]),
+    ("holdfast-kube", &["holdfast-api", "holdfast-core"]),
+    ("holdfast-runtime", &["holdfast-api", "holdfast-core", "holdfast-kube"]),
     ("holdfast-testkit", &["holdfast-api"]),
     ("holdfast-agent", &["holdfast-api", "holdfast-core", "holdfast-store"]),
     ("holdfast-csi", &[]),
     ("xtask", &["holdfast-api"]),
     ("holdfast-e2e", &["holdfast-api", "holdfast-testkit"]),
 ];
-const SERVICE: &[&str] = &["holdfast-api", "holdfast-core", "holdfast-runtime", "holdfast-store"];
+const SERVICE: &[&str] = &[
+    "holdfast-api",
+    "holdfast-core",
+    "holdfast-kube",
+    "holdfast-runtime",
+    "holdfast-store",
+];
 const SERVICES: &[&str] = &[
     "holdfast-scheduler",
     "holdfast-executor",

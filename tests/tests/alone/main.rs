@@ -1,4 +1,5 @@
 //! What changes the whole installation, so that nothing else may run beside it.
+#![allow(clippy::disallowed_methods, reason = "tests play those who write as they like")]
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used)] // A test fails by panic.
 
 mod bus;

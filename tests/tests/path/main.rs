@@ -1,4 +1,5 @@
 //! The whole path on a real cluster, and what users do wrong on it.
+#![allow(clippy::disallowed_methods, reason = "tests play those who write as they like")]
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used)] // A test fails by panic.
 
 mod backup;

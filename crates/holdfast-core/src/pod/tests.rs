@@ -211,7 +211,7 @@ fn node_selectors_match_as_the_scheduler_does() {
 }
 
 /// What kubelet makes of a value: `$(NAME)` is expanded where the name is known, `$$` becomes `$`
-/// (third_party/forked/golang/expansion in Kubernetes).
+/// (`third_party/forked/golang/expansion` in Kubernetes).
 fn expanded(value: &str, known: &[(&str, &str)]) -> String {
     let mut out = String::new();
     let mut rest = value;

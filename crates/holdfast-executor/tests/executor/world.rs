@@ -1,8 +1,8 @@
 //! A namespace with a database, a repository and an executor that works for it.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use clap::Parser as _;
 use holdfast_api::agent::AgentResult;
@@ -13,19 +13,17 @@ use holdfast_api::{Backup, BackupPhase, BackupRepo, BackupTool};
 use holdfast_executor::Args;
 use holdfast_runtime::metrics::Registry;
 use holdfast_runtime::{CancellationToken, Service, clock};
-use holdfast_testkit::{ApiServer, eventually, play, sample};
+pub(crate) use holdfast_testkit::stage::SOON;
+use holdfast_testkit::stage::{Stage, aside};
+use holdfast_testkit::{ApiServer, play, sample};
 use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use k8s_openapi::api::events::v1::Event;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client, Resource, ResourceExt as _};
-use serde::Serialize;
+use kube::api::DeleteParams;
+use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
-/// Longer than anything takes here, also on a busy machine.
-pub(crate) const SOON: Duration = Duration::from_mins(1);
 pub(crate) const CLAIM: &str = "pvc-r";
 pub(crate) const POD: &str = "shop-0";
 const NODE: &str = "node-a";
@@ -49,23 +47,14 @@ impl Executor {
             name,
         ];
         let args = Args::try_parse_from(arguments).expect("valid arguments");
-        let (send, receive) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build();
-            runtime.expect("a runtime").block_on(async move {
-                let config = server.config().await.expect("a kubeconfig");
-                let service = Service::start_with("executor", &args.common, config).expect("a service");
-                send.send((service.shutdown.clone(), service.metrics.clone()))
-                    .expect("a listener");
-                holdfast_executor::run(service, args)
-                    .await
-                    .expect("an executor that runs");
-            });
+        let ((stop, metrics), _) = aside(move |started| async move {
+            let config = server.config().await.expect("a kubeconfig");
+            let service = Service::start_with("executor", &args.common, config).expect("a service");
+            let handles = (service.shutdown.clone(), service.metrics.clone());
+            started.send(handles).expect("a listener");
+            let ran = holdfast_executor::run(service, args).await;
+            ran.expect("an executor that runs");
         });
-        let (stop, metrics) = receive.recv().expect("an executor that starts");
         Self { stop, metrics }
     }
 
@@ -113,8 +102,15 @@ async fn shared() -> &'static ApiServer {
 }
 
 pub(crate) struct World {
-    pub(crate) client: Client,
-    pub(crate) namespace: String,
+    stage: Stage,
+}
+
+impl Deref for World {
+    type Target = Stage;
+
+    fn deref(&self) -> &Stage {
+        &self.stage
+    }
 }
 
 impl World {
@@ -125,20 +121,15 @@ impl World {
 
     /// The same on a server of one's own.
     pub(crate) async fn on(server: &ApiServer, prefix: &str) -> Self {
-        let client = server.client().await.expect("a client");
-        let namespace = server.namespace(prefix).await.expect("a namespace");
-        let world = Self { client, namespace };
+        let world = Self {
+            stage: Stage::on(server, prefix).await,
+        };
         let (tool, repo) = (world.tool(), world.repo());
-        world
-            .create(&Api::all(world.client.clone()), &sample::tool(&tool))
-            .await;
-        let repos: Api<BackupRepo> = Api::all(world.client.clone());
+        world.create(&world.all(), &sample::tool(&tool)).await;
+        let repos: Api<BackupRepo> = world.all();
         world.create(&repos, &sample::repo(&repo, "local")).await;
-        let status = json!({"status": {"phase": "Ready", "backupPVCName": CLAIM}});
-        repos
-            .patch_status(&repo, &PatchParams::default(), &Patch::Merge(&status))
-            .await
-            .expect("a ready repo");
+        let ready = json!({"phase": "Ready", "backupPVCName": CLAIM});
+        world.patch_status(&repos, &repo, ready).await;
         world
             .create(&world.api(), &sample::policy(&world.namespace, "p", &tool, &repo))
             .await;
@@ -163,20 +154,6 @@ impl World {
         format!("repo-{}", self.namespace)
     }
 
-    pub(crate) fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-    {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    pub(crate) async fn create<K>(&self, api: &Api<K>, object: &K) -> K
-    where
-        K: Clone + Serialize + DeserializeOwned + std::fmt::Debug,
-    {
-        api.create(&PostParams::default(), object).await.expect("created")
-    }
-
     pub(crate) async fn create_claim(&self) {
         let claim: PersistentVolumeClaim = sample::object(json!({
             "metadata": {"name": CLAIM, "namespace": self.namespace, "labels": {LABEL_BACKUP_REPO_NAME: self.repo()}},
@@ -198,57 +175,24 @@ impl World {
 
     /// Waits until a Backup has this phase.
     pub(crate) async fn reaches(&self, name: &str, phase: BackupPhase) -> Backup {
-        let api: Api<Backup> = self.api();
-        let what = format!("backup {name} {}", phase.as_str());
-        eventually(SOON, &what, || async {
-            let backup = api.get(name).await.ok()?;
-            (backup.status.as_ref()?.phase? == phase).then_some(backup)
-        })
-        .await
+        let reached = |backup: &Backup| backup.status.as_ref().and_then(|status| status.phase) == Some(phase);
+        self.that(name, phase.as_str(), reached).await
     }
 
     /// Waits until a condition of a Backup has this reason.
     pub(crate) async fn says(&self, name: &str, kind: &str, reason: &str) -> Backup {
-        let api: Api<Backup> = self.api();
-        eventually(SOON, &format!("backup {name}: {kind} {reason}"), || async {
-            let backup = api.get(name).await.ok()?;
-            let conditions = &backup.status.as_ref()?.conditions;
-            let told = conditions
-                .iter()
-                .any(|one| one.type_ == kind && one.reason == reason && one.status == "True");
-            told.then_some(backup)
+        self.that(name, &format!("{kind} {reason}"), |backup: &Backup| {
+            let mut conditions = backup.status.iter().flat_map(|status| &status.conditions);
+            conditions.any(|one| one.type_ == kind && one.reason == reason && one.status == "True")
         })
         .await
     }
 
     /// Waits for the Job of a Backup with this role.
     pub(crate) async fn job(&self, backup: &Backup, role: &str) -> Job {
-        let api: Api<Job> = self.api();
         let uid = backup.uid().expect("a uid");
-        let selector = ListParams::default().labels(&format!("{LABEL_BACKUP_UID}={uid},holdfast.io/role={role}"));
-        eventually(SOON, &format!("a {role} job"), || async {
-            api.list(&selector).await.ok()?.items.pop()
-        })
-        .await
-    }
-
-    pub(crate) async fn jobs(&self) -> usize {
-        let api: Api<Job> = self.api();
-        api.list(&ListParams::default()).await.expect("jobs").items.len()
-    }
-
-    /// Plays the Job controller: a pod by the Job's template.
-    pub(crate) async fn pod_of(&self, job: &Job) -> Pod {
-        self.create(&self.api(), &play::pod_of(job)).await
-    }
-
-    /// Plays kubelet.
-    pub(crate) async fn set_pod_status(&self, pod: &Pod, status: &Value) {
-        let api: Api<Pod> = self.api();
-        let patch = json!({"status": status});
-        api.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
+        self.job_with(&format!("{LABEL_BACKUP_UID}={uid},holdfast.io/role={role}"))
             .await
-            .expect("a status");
     }
 
     /// Plays kubelet and agent: the main container ends with this result.
@@ -261,13 +205,8 @@ impl World {
 
     /// Plays the Job controller: the Job has ended, `ago` before now.
     pub(crate) async fn end_job(&self, job: &Job, complete: bool, ago: SignedDuration) {
-        let api: Api<Job> = self.api();
         let time = (clock::now() - ago).to_string();
-        let status = play::job_ended(complete, usize::from(!complete), &time);
-        let patch = json!({"status": status});
-        api.patch_status(&job.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
-            .await
-            .expect("a status");
+        self.set_job_ended(job, complete, usize::from(!complete), &time).await;
     }
 
     /// Plays everything that makes a Backup's bytes: a pod that seals, and a Job that is complete.
@@ -284,27 +223,19 @@ impl World {
             + DeserializeOwned
             + std::fmt::Debug,
     {
-        let api: Api<K> = self.api();
-        let at_once = DeleteParams {
-            grace_period_seconds: Some(0),
-            ..DeleteParams::default()
-        };
-        api.delete(name, &at_once).await.expect("deleted");
+        self.remove(&self.api::<K>(), name).await;
     }
 
     /// The reasons of the warnings about a Backup.
     pub(crate) async fn warnings(&self, backup: &Backup) -> Vec<String> {
-        let api: Api<Event> = self.api();
-        let uid = backup.uid();
-        let events = api.list(&ListParams::default()).await.expect("events").items;
-        let about = events.into_iter().filter(|event| {
-            event.type_.as_deref() == Some("Warning") && event.regarding.as_ref().and_then(|on| on.uid.clone()) == uid
-        });
-        about.filter_map(|event| event.reason).collect()
+        let told = self.told(backup.uid().as_deref()).await.into_iter();
+        told.filter(|[kind, ..]| kind == "Warning")
+            .map(|[_, reason, _]| reason)
+            .collect()
     }
 
     pub(crate) async fn drop_tool(&self) {
-        let api: Api<BackupTool> = Api::all(self.client.clone());
+        let api: Api<BackupTool> = self.all();
         api.delete(&self.tool(), &DeleteParams::default())
             .await
             .expect("deleted");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::Parser as _;
 use holdfast_gc::Args;
 use holdfast_runtime::{CancellationToken, Service, metrics::Registry};
-use holdfast_testkit::ApiServer;
+use holdfast_testkit::{ApiServer, stage::aside};
 use tokio::sync::OnceCell;
 
 /// A running gc. It has a thread and a runtime of its own: tests come and go.
@@ -28,21 +28,13 @@ impl Gc {
         ];
         let args = Args::try_parse_from(arguments).expect("valid arguments");
         let config = server.config().await.expect("a kubeconfig");
-        let (send, receive) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let mut builder = tokio::runtime::Builder::new_multi_thread();
-            let runtime = builder.worker_threads(2).enable_all().build();
-            runtime.expect("a runtime").block_on(async move {
-                let service = Service::start_with("gc", &args.common, config).expect("a service");
-                send.send((service.shutdown.clone(), service.metrics.clone()))
-                    .expect("a listener");
-                service
-                    .run(|service| holdfast_gc::run(service, args))
-                    .await
-                    .expect("a gc that runs");
-            });
+        let ((stop, metrics), _) = aside(move |started| async move {
+            let service = Service::start_with("gc", &args.common, config).expect("a service");
+            let handles = (service.shutdown.clone(), service.metrics.clone());
+            started.send(handles).expect("a listener");
+            let ran = service.run(|service| holdfast_gc::run(service, args)).await;
+            ran.expect("a gc that runs");
         });
-        let (stop, metrics) = receive.recv().expect("a gc that starts");
         Self { stop, metrics }
     }
 

@@ -2,8 +2,8 @@
 
 use std::{
     collections::HashSet,
+    ops::Deref,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use holdfast_api::{
@@ -14,33 +14,32 @@ use holdfast_api::{
 };
 use holdfast_core::gc::Batch;
 use holdfast_runtime::clock;
-use holdfast_testkit::{ApiServer, eventually, play, sample};
+use holdfast_testkit::{ApiServer, eventually, play, sample, stage::Stage};
 use jiff::SignedDuration;
-use k8s_openapi::api::{
-    batch::v1::Job,
-    core::v1::{PersistentVolumeClaim, Pod},
-    events::v1::Event,
-};
-use kube::{
-    Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
-};
-use serde::{Serialize, de::DeserializeOwned};
+use k8s_openapi::api::{batch::v1::Job, core::v1::PersistentVolumeClaim};
+use kube::{Resource, ResourceExt, api::ListParams};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::service::shared;
 
-/// Longer than anything takes here, also on a busy machine.
-pub(crate) const SOON: Duration = Duration::from_mins(1);
+pub(crate) use holdfast_testkit::stage::SOON;
 pub(crate) const CLAIM: &str = "pvc-r";
 
 #[derive(Clone)]
 pub(crate) struct World {
-    pub(crate) client: Client,
-    pub(crate) namespace: String,
+    stage: Stage,
     policy: String,
     /// Uids of purge Jobs that were waited for already.
     seen: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Deref for World {
+    type Target = Stage;
+
+    fn deref(&self) -> &Stage {
+        &self.stage
+    }
 }
 
 impl World {
@@ -51,43 +50,20 @@ impl World {
 
     /// The same on a server of one's own.
     pub(crate) async fn on(server: &ApiServer, prefix: &str) -> Self {
-        let client = server.client().await.expect("a client");
-        let namespace = server.namespace(prefix).await.expect("a namespace");
         let mut world = Self {
-            client,
-            namespace,
+            stage: Stage::on(server, prefix).await,
             policy: String::new(),
             seen: Arc::default(),
         };
-        let policy = world.create(&sample::policy(&world.namespace, "p", "t", "r")).await;
+        let policy = sample::policy(&world.namespace, "p", "t", "r");
+        let policy = world.create(&world.api(), &policy).await;
         world.policy = policy.uid().expect("a uid");
         let claim: PersistentVolumeClaim = sample::object(json!({
             "metadata": {"name": CLAIM, "namespace": world.namespace, "annotations": {ANNOTATION_REPOSITORY: "repository-1"}},
             "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}, "volumeName": "pv-1"},
         }));
-        world.create(&claim).await;
+        world.create(&world.api(), &claim).await;
         world
-    }
-
-    pub(crate) fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-    {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    pub(crate) async fn create<K>(&self, object: &K) -> K
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + Serialize
-            + DeserializeOwned
-            + std::fmt::Debug,
-    {
-        self.api()
-            .create(&PostParams::default(), object)
-            .await
-            .expect("created")
     }
 
     /// A Backup that a schedule made and that ended in this phase, this many seconds ago; `change` is merged into it.
@@ -103,7 +79,7 @@ impl World {
         );
         json_merge(&mut backup, &change);
         backup.as_object_mut().expect("an object").remove("status");
-        self.create(&sample::object::<Backup>(backup)).await;
+        self.create(&self.api(), &sample::object::<Backup>(backup)).await;
         let ended = (clock::now() - SignedDuration::from_secs(ago)).to_string();
         let mut status = json!({
             "phase": phase, "startTimestamp": ended, "completionTimestamp": ended,
@@ -111,12 +87,7 @@ impl World {
             "manifests": {"backupTool": {"filePath": self.path(name), "volumeName": "pv-1"}},
         });
         json_merge(&mut status, change.get("status").unwrap_or(&json!({})));
-        let patch = Patch::Merge(json!({"status": status}));
-        let patched = self
-            .api::<Backup>()
-            .patch_status(name, &PatchParams::default(), &patch)
-            .await;
-        patched.expect("a status")
+        self.patch_status(&self.api(), name, status).await
     }
 
     pub(crate) fn path(&self, name: &str) -> String {
@@ -130,10 +101,7 @@ impl World {
             + DeserializeOwned
             + std::fmt::Debug,
     {
-        let api: Api<K> = self.api();
-        api.patch(name, &PatchParams::default(), &Patch::Merge(change))
-            .await
-            .expect("patched");
+        self.stage.patch(&self.api::<K>(), name, change).await;
     }
 
     /// Changes the policy's limit.
@@ -149,11 +117,7 @@ impl World {
             + DeserializeOwned
             + std::fmt::Debug,
     {
-        let at_once = DeleteParams {
-            grace_period_seconds: Some(0),
-            ..DeleteParams::background()
-        };
-        self.api::<K>().delete(name, &at_once).await.expect("deleted");
+        self.remove(&self.api::<K>(), name).await;
     }
 
     /// Removes the claim, whatever protects it.
@@ -169,11 +133,7 @@ impl World {
 
     /// Waits until a Backup is as asked.
     pub(crate) async fn backup_that(&self, name: &str, what: &str, is: impl Fn(&Backup) -> bool) -> Backup {
-        let api: Api<Backup> = self.api();
-        eventually(SOON, &format!("backup {name} {what}"), || async {
-            api.get_opt(name).await.ok()?.filter(|backup| is(backup))
-        })
-        .await
+        self.that(name, what, is).await
     }
 
     pub(crate) async fn reaches(&self, name: &str, phase: BackupPhase) -> Backup {
@@ -192,11 +152,7 @@ impl World {
     }
 
     pub(crate) async fn gone(&self, name: &str) {
-        let api: Api<Backup> = self.api();
-        eventually(SOON, &format!("backup {name} gone"), || async {
-            api.get_opt(name).await.ok()?.is_none().then_some(())
-        })
-        .await;
+        self.stage.gone::<Backup>(name).await;
     }
 
     /// Names of the Backups that are not on their way out.
@@ -248,21 +204,6 @@ impl World {
         .await;
     }
 
-    /// Plays the Job controller: a pod by the Job's template.
-    pub(crate) async fn pod_of(&self, job: &Job) -> Pod {
-        self.create(&play::pod_of(job)).await
-    }
-
-    /// Plays kubelet.
-    pub(crate) async fn set_pod_status(&self, pod: &Pod, status: &Value) {
-        let patch = Patch::Merge(json!({"status": status}));
-        let patched = self
-            .api::<Pod>()
-            .patch_status(&pod.name_any(), &PatchParams::default(), &patch)
-            .await;
-        patched.expect("a status");
-    }
-
     /// Plays agent, kubelet and Job controller: the Job ended with this result, `ago` before now.
     pub(crate) async fn end(&self, job: &Job, result: &AgentResult, ago: SignedDuration) {
         let pod = self.pod_of(job).await;
@@ -271,13 +212,7 @@ impl World {
         let status = play::pod_ended("purge", i32::from(!good), Some(&message));
         self.set_pod_status(&pod, &status).await;
         let time = (clock::now() - ago).to_string();
-        let status = play::job_ended(good, usize::from(!good), &time);
-        let patch = Patch::Merge(json!({"status": status}));
-        let patched = self
-            .api::<Job>()
-            .patch_status(&job.name_any(), &PatchParams::default(), &patch)
-            .await;
-        patched.expect("a status");
+        self.set_job_ended(job, good, usize::from(!good), &time).await;
     }
 
     /// The Job removed everything.
@@ -292,25 +227,12 @@ impl World {
 
     /// Reasons of the events about a Backup; a `!` marks warnings.
     pub(crate) async fn events(&self, backup: &Backup) -> Vec<String> {
-        let events = self
-            .api::<Event>()
-            .list(&ListParams::default())
-            .await
-            .expect("events")
-            .items;
-        let uid = backup.uid();
-        let about = events
-            .into_iter()
-            .filter(|event| event.regarding.as_ref().and_then(|on| on.uid.clone()) == uid);
-        let word = |event: Event| {
-            let mark = if event.type_.as_deref() == Some("Warning") {
-                "!"
-            } else {
-                ""
-            };
-            format!("{}{mark}", event.reason.unwrap_or_default())
+        let told = self.told(backup.uid().as_deref()).await.into_iter();
+        let word = |[kind, reason, _]: [String; 3]| {
+            let mark = if kind == "Warning" { "!" } else { "" };
+            format!("{reason}{mark}")
         };
-        about.map(word).collect()
+        told.map(word).collect()
     }
 
     /// Waits for an event about a Backup.

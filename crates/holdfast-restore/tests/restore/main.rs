@@ -2,6 +2,7 @@
 //! controllers: the tests play the Job and StatefulSet controllers, kubelet and the agent by writing the status that
 //! these would write.
 
+#![allow(clippy::disallowed_methods, reason = "tests play those who write as they like")]
 #![allow(clippy::expect_used, reason = "a test that does not find what it needs has failed")]
 
 mod absent;

@@ -82,8 +82,8 @@ impl World {
 
     /// Plays the Job controller: the Job has ended after this many failed pods.
     pub(crate) async fn end(&self, job: &Job, kind: &str, failed: usize) {
-        let status = play::job_ended(kind == "Complete", failed, &clock::now().to_string());
-        self.patch_status(&self.api::<Job>(), &job.name_any(), status).await;
+        self.set_job_ended(job, kind == "Complete", failed, &clock::now().to_string())
+            .await;
     }
 }
 

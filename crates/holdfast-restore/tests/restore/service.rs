@@ -1,7 +1,6 @@
 //! A restore service at work.
 
 use std::{
-    sync::mpsc,
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -9,7 +8,7 @@ use std::{
 use clap::Parser as _;
 use holdfast_restore::Args;
 use holdfast_runtime::{CancellationToken, Service};
-use holdfast_testkit::{ApiServer, permissions};
+use holdfast_testkit::{ApiServer, permissions, stage::aside};
 use tokio::sync::OnceCell;
 
 /// Seconds that the services under test wait for what is not ready: more than a step takes, less than a test may.
@@ -40,18 +39,12 @@ impl Restore {
         let config = permissions::as_service(server, "restore", "default")
             .await
             .expect("the rights of the chart");
-        let (send, receive) = mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            let mut builder = tokio::runtime::Builder::new_multi_thread();
-            let runtime = builder.worker_threads(2).enable_all().build();
-            runtime.expect("a runtime").block_on(async move {
-                let service = Service::start_with("restore", &args.common, config).expect("a service");
-                send.send(service.shutdown.clone()).expect("a listener");
-                let ran = service.run(|service| holdfast_restore::run(service, args)).await;
-                ran.expect("a restore service that runs");
-            });
+        let (stop, thread) = aside(move |started| async move {
+            let service = Service::start_with("restore", &args.common, config).expect("a service");
+            started.send(service.shutdown.clone()).expect("a listener");
+            let ran = service.run(|service| holdfast_restore::run(service, args)).await;
+            ran.expect("a restore service that runs");
         });
-        let stop = receive.recv().expect("a restore service that starts");
         Self { stop, thread }
     }
 

@@ -1,6 +1,6 @@
 //! A namespace with a database, a Backup of it and a restore service that works for it.
 
-use std::{collections::BTreeMap, fmt::Debug, time::Duration};
+use std::{collections::BTreeMap, ops::Deref};
 
 use holdfast_api::{
     Backup, BackupTool, RestoreJob, RestoreJobPhase,
@@ -10,23 +10,20 @@ use holdfast_api::{
 };
 use holdfast_core::restore::Kind;
 use holdfast_runtime::clock;
-use holdfast_testkit::{ApiServer, eventually, sample};
+use holdfast_testkit::{ApiServer, eventually, sample, stage::Stage};
 use k8s_openapi::api::{
     apps::v1::{Deployment, StatefulSet},
     batch::v1::Job,
-    events::v1::Event,
 };
 use kube::{
-    Api, Client, Resource, ResourceExt,
-    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    Api, ResourceExt,
+    api::{ApiResource, DeleteParams, DynamicObject},
 };
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::service::shared;
 
-/// Longer than anything takes here, also on a busy machine.
-pub(crate) const SOON: Duration = Duration::from_mins(1);
+pub(crate) use holdfast_testkit::stage::SOON;
 /// The workload.
 pub(crate) const SHOP: &str = "shop";
 pub(crate) const BACKUP: &str = "b1";
@@ -34,9 +31,16 @@ pub(crate) const BACKUP: &str = "b1";
 pub(crate) const REPLICAS: i32 = 3;
 
 pub(crate) struct World {
-    pub(crate) client: Client,
-    pub(crate) namespace: String,
+    stage: Stage,
     pub(crate) kind: Kind,
+}
+
+impl Deref for World {
+    type Target = Stage;
+
+    fn deref(&self) -> &Stage {
+        &self.stage
+    }
 }
 
 /// A workload as far as these tests care.
@@ -82,14 +86,9 @@ impl World {
 
     /// A namespace with nothing but a tool.
     pub(crate) async fn bare(server: &ApiServer, prefix: &str, kind: Kind) -> Self {
-        let client = server.client().await.expect("a client");
-        let namespace = server.namespace(prefix).await.expect("a namespace");
-        let world = Self {
-            client,
-            namespace,
-            kind,
-        };
-        let tools: Api<BackupTool> = Api::all(world.client.clone());
+        let stage = Stage::on(server, prefix).await;
+        let world = Self { stage, kind };
+        let tools: Api<BackupTool> = world.all();
         world.create(&tools, &sample::tool(&world.tool())).await;
         world
     }
@@ -97,21 +96,6 @@ impl World {
     /// The tool, which has no namespace and so a name of its own.
     pub(crate) fn tool(&self) -> String {
         format!("tool-{}", self.namespace)
-    }
-
-    pub(crate) fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-    {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    pub(crate) async fn create<K>(&self, api: &Api<K>, object: &K) -> K
-    where
-        K: Clone + Serialize + DeserializeOwned + Debug,
-    {
-        let created = Box::pin(api.create(&PostParams::default(), object)).await;
-        created.expect("created")
     }
 
     /// A Backup that can be restored; `status` is merged into its status.
@@ -148,24 +132,6 @@ impl World {
         self.patch(&self.workloads(), name, change).await;
     }
 
-    pub(crate) async fn patch<K>(&self, api: &Api<K>, name: &str, change: Value) -> K
-    where
-        K: Clone + DeserializeOwned + Debug,
-    {
-        let merge = Patch::Merge(change);
-        let patched = Box::pin(api.patch(name, &PatchParams::default(), &merge)).await;
-        patched.expect("patched")
-    }
-
-    pub(crate) async fn patch_status<K>(&self, api: &Api<K>, name: &str, status: Value) -> K
-    where
-        K: Clone + DeserializeOwned + Debug,
-    {
-        let patch = Patch::Merge(json!({ "status": status }));
-        let patched = Box::pin(api.patch_status(name, &PatchParams::default(), &patch)).await;
-        patched.expect("a status")
-    }
-
     pub(crate) async fn scaled(&self) -> Scaled {
         Scaled::of(&self.workloads().get(SHOP).await.expect("a workload"))
     }
@@ -187,18 +153,6 @@ impl World {
             (scaled.counts() == (REPLICAS, None)).then_some(scaled)
         })
         .await
-    }
-
-    /// Deletes at once.
-    pub(crate) async fn remove<K>(&self, api: &Api<K>, name: &str)
-    where
-        K: Clone + DeserializeOwned + Debug,
-    {
-        let at_once = DeleteParams {
-            grace_period_seconds: Some(0),
-            ..DeleteParams::background()
-        };
-        Box::pin(api.delete(name, &at_once)).await.expect("deleted");
     }
 
     /// A RestoreJob of the Backup onto the workload.
@@ -252,11 +206,7 @@ impl World {
 
     /// Waits until a RestoreJob is as asked.
     pub(crate) async fn restore_that(&self, name: &str, what: &str, is: impl Fn(&RestoreJob) -> bool) -> RestoreJob {
-        let (api, is) = (&self.api::<RestoreJob>(), &is);
-        eventually(SOON, &format!("restore {name} {what}"), || async move {
-            api.get(name).await.ok().filter(|restore| is(restore))
-        })
-        .await
+        self.that(name, what, is).await
     }
 
     pub(crate) async fn completes(&self, name: &str) -> RestoreJob {
@@ -293,55 +243,11 @@ impl World {
         .await
     }
 
-    /// The Events about an object: type, reason and note.
-    pub(crate) async fn told(&self, uid: Option<&str>) -> Vec<[String; 3]> {
-        let events = self.api::<Event>().list(&ListParams::default()).await.expect("events");
-        let about = events.items.into_iter().filter(|event| {
-            let on = event.regarding.as_ref();
-            on.and_then(|on| on.uid.as_deref()) == uid
-        });
-        let words = |event: Event| [event.type_, event.reason, event.note].map(Option::unwrap_or_default);
-        about.map(words).collect()
-    }
-
-    /// Waits for an Event about an object, and answers its note.
-    pub(crate) async fn tells<K: ResourceExt>(&self, about: &K, reason: &str, warning: bool) -> String {
-        let uid = about.uid();
-        let kind = if warning { "Warning" } else { "Normal" };
-        eventually(SOON, &format!("event {kind} {reason}"), || async {
-            let told = self.told(uid.as_deref()).await;
-            let one = told.into_iter().find(|[k, r, _]| k == kind && r == reason);
-            one.map(|[_, _, note]| note)
-        })
-        .await
-    }
-
     /// Waits for the Job of a RestoreJob with this role.
     pub(crate) async fn job(&self, restore: &RestoreJob, role: &str) -> Job {
-        let (api, uid) = (self.api::<Job>(), restore.uid().expect("a uid"));
-        let selector = ListParams::default().labels(&format!("{LABEL_RESTORE_UID}={uid},{LABEL_ROLE}={role}"));
-        eventually(SOON, &format!("a {role} job of {}", restore.name_any()), || async {
-            api.list(&selector).await.ok()?.items.pop()
-        })
-        .await
-    }
-
-    /// How many Jobs there are.
-    pub(crate) async fn jobs(&self) -> usize {
-        let all = self.api::<Job>().list(&ListParams::default()).await;
-        all.expect("jobs").items.len()
-    }
-
-    /// Waits until an object is gone.
-    pub(crate) async fn gone<K>(&self, name: &str)
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-    {
-        let api: Api<K> = self.api();
-        eventually(SOON, &format!("{} {name} gone", K::kind(&())), || async {
-            api.get_opt(name).await.ok()?.is_none().then_some(())
-        })
-        .await;
+        let uid = restore.uid().expect("a uid");
+        self.job_with(&format!("{LABEL_RESTORE_UID}={uid},{LABEL_ROLE}={role}"))
+            .await
     }
 
     pub(crate) async fn ask_to_delete(&self, name: &str) {

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use holdfast_api::crds::PART_OF;
+use holdfast_kube::{WriteError, create, get};
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Leader, Tenure, Terms};
-use crate::{clock, trace, write::WriteError};
+use crate::{clock, trace};
 
 /// How often a follower looks, and a leader tries again after an error.
 const LOOK: Duration = Duration::from_secs(2);
@@ -90,22 +91,31 @@ impl Elector {
     pub(crate) async fn run(mut self, client: Client, stop: Stop, on_change: impl Fn(bool)) {
         let api: Api<Lease> = Api::namespaced(client, &self.place.namespace);
         loop {
-            let pause = tokio::select! {
+            let (until, pause) = tokio::select! {
                 biased;
                 () = stop.stop.cancelled() => break,
-                pause = self.pass(&api) => pause,
+                passed = self.pass(&api) => passed,
             };
-            self.announce(&on_change);
+            self.settle(until, &on_change);
             tokio::select! {
                 biased;
                 () = stop.stop.cancelled() => break,
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        self.tenure.set(Duration::ZERO);
-        self.announce(&on_change);
+        self.settle(Some(Duration::ZERO), &on_change);
         if stop.release.is_cancelled() {
             self.release(&api).await;
+        }
+    }
+
+    /// Sets when the tenure ends, if a pass has learnt that. A tenure that ended before is announced before the next one
+    /// begins: who asked in between was told that nobody leads, and must hear that this is over.
+    fn settle(&self, until: Option<Duration>, on_change: &impl Fn(bool)) {
+        self.announce(on_change);
+        if let Some(until) = until {
+            self.tenure.set(until);
+            self.announce(on_change);
         }
     }
 
@@ -120,20 +130,14 @@ impl Elector {
         }
     }
 
-    /// One look or renewal; answers when to come back.
-    async fn pass(&mut self, api: &Api<Lease>) -> Duration {
+    /// One look or renewal; answers when the tenure ends now, unless nothing was learnt, and when to come back.
+    async fn pass(&mut self, api: &Api<Lease>) -> (Option<Duration>, Duration) {
         // Counted from before the request: others cannot have seen the change earlier.
         let asked = clock::boot();
         let deadline = self.terms.renew.min(Duration::from_secs(4));
         match tokio::time::timeout(deadline, self.stand(api)).await {
-            Ok(Ok(Standing::Leading)) => {
-                self.tenure.set(asked.saturating_add(self.terms.duration));
-                self.terms.renew
-            }
-            Ok(Ok(Standing::Following { look_in })) => {
-                self.tenure.set(Duration::ZERO);
-                look_in.min(LOOK)
-            }
+            Ok(Ok(Standing::Leading)) => (Some(asked.saturating_add(self.terms.duration)), self.terms.renew),
+            Ok(Ok(Standing::Following { look_in })) => (Some(Duration::ZERO), look_in.min(LOOK)),
             failed => {
                 // What the request did is unknown: the next pass reads first. Leadership ends by itself.
                 self.held = None;
@@ -142,11 +146,12 @@ impl Elector {
                     _ => "no answer".to_owned(),
                 };
                 tracing::warn!(lease = self.place.lease, why, "cannot take or renew the lease");
-                if self.tenure.leads() {
+                let pause = if self.tenure.leads() {
                     AGAIN.min(self.tenure.left())
                 } else {
                     AGAIN
-                }
+                };
+                (None, pause)
             }
         }
     }
@@ -160,7 +165,7 @@ impl Elector {
                 Err(error) => return Err(error),
             }
         }
-        let Some(lease) = api.get_opt(&self.place.lease).await? else {
+        let Some(lease) = get(api, &self.place.lease).await? else {
             return self.create(api).await;
         };
         let spec = lease.spec.clone().unwrap_or_default();
@@ -211,11 +216,7 @@ impl Elector {
         };
         lease.metadata.name = Some(self.place.lease.clone());
         lease.metadata.labels = Some([(PART_OF.0.to_owned(), PART_OF.1.to_owned())].into());
-        match api
-            .create(&PostParams::default(), &lease)
-            .await
-            .map_err(WriteError::from)
-        {
+        match create(api, &lease).await {
             Ok(created) => {
                 self.held = Some(created);
                 Ok(Standing::Leading)
@@ -228,6 +229,10 @@ impl Elector {
     }
 
     /// Replaces the lease that was read; the API server refuses if it has changed since.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a Lease is replaced as a whole, guarded by its resourceVersion; callers set the deadline"
+    )]
     async fn put(&mut self, api: &Api<Lease>, lease: &Lease, spec: LeaseSpec) -> Result<(), WriteError> {
         let wanted = Lease {
             spec: Some(spec),
@@ -278,7 +283,7 @@ impl Elector {
         let held = match self.held.take() {
             Some(held) => held,
             // A renewal was cut off: what it did is unknown.
-            None => match api.get_opt(&self.place.lease).await? {
+            None => match get(api, &self.place.lease).await? {
                 Some(lease) => lease,
                 None => return Ok(false),
             },
@@ -291,5 +296,46 @@ impl Elector {
         spec.renew_time = Some(MicroTime(clock::now()));
         self.put(api, &held, spec).await?;
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn elector() -> (Elector, Leader) {
+        let place = Place {
+            namespace: "ns".to_owned(),
+            lease: "lease".to_owned(),
+            holder: "me".to_owned(),
+        };
+        Elector::new(place, Terms::default())
+    }
+
+    #[test]
+    fn a_lease_that_is_renewed_too_late_is_told_although_it_was_never_lost() {
+        let (elector, mut leader) = elector();
+        let told = RefCell::new(Vec::new());
+        let settle = |until| elector.settle(Some(until), &|leads| told.borrow_mut().push(leads));
+        let renewed = || clock::boot() + Terms::default().duration;
+        settle(renewed());
+        assert!(leader.changed().now_or_never().is_some() && leader.leads());
+        settle(renewed());
+        assert!(leader.changed().now_or_never().is_none(), "renewed in time");
+
+        // The API server answered late, or the process was frozen: work that came up now was put off.
+        elector.tenure.set(clock::boot());
+        assert!(!leader.leads());
+        settle(renewed());
+        assert!(leader.leads());
+        assert!(
+            leader.changed().now_or_never().is_some(),
+            "nobody hears that work goes on"
+        );
+        assert_eq!(*told.borrow(), [true, false, true]);
     }
 }

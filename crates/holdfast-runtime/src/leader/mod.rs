@@ -19,7 +19,11 @@ use tokio::sync::watch;
 
 pub(crate) use elector::{Elector, Place, Stop};
 
-use crate::clock;
+use crate::{Next, clock};
+
+/// When work that only a leader may do is looked at again by who does not lead now. He may lead in a moment, and what comes
+/// up until then must not be lost: without asking the API server for anything, he looks whether he does.
+pub const STAND_BY: Next = Next::After(Duration::from_secs(10));
 
 /// How long a lease lasts and when it is renewed.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +64,17 @@ impl Leader {
         if self.told.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// A leader who hears what a test tells, and leads never.
+    #[cfg(test)]
+    pub(crate) fn played() -> (watch::Sender<bool>, Self) {
+        let (tell, told) = watch::channel(false);
+        let tenure = Arc::new(Tenure {
+            margin: Duration::ZERO,
+            until: 0.into(),
+        });
+        (tell, Self { tenure, told })
     }
 
     /// Waits until this process leads.

@@ -1,7 +1,6 @@
 //! Watches that keep a copy: one malformed object is left out and counted, and never stops a watch.
 
 mod guarded;
-mod key;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use guarded::Guarded;
-pub use key::Key;
+pub use holdfast_kube::Key;
 
 use crate::{Events, Gate, Queue, Service, metrics::RuntimeMetrics};
 
@@ -115,6 +114,16 @@ where
         }
     });
     cached
+}
+
+/// Waits for what `synced` waits for, such as [`Cached::synced`] of several watches. False if the service stops before:
+/// a watch that was stopped before its first list is never synced.
+pub async fn synced_or_stopped(service: &Service, synced: impl Future<Output = ()>) -> bool {
+    tokio::select! {
+        biased;
+        () = service.shutdown.cancelled() => false,
+        () = synced => true,
+    }
 }
 
 impl<K> Cached<K> {

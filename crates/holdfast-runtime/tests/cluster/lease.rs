@@ -80,7 +80,7 @@ async fn a_leader_that_cannot_renew_stops_leading_before_another_may() {
     service.run(|_| async { Ok(()) }).await.unwrap();
 }
 
-/// Run again by the test below as a process of its own, which can be frozen.
+/// Run again by the tests below as a process of its own, which can be frozen.
 #[tokio::test(flavor = "multi_thread")]
 async fn elector_process() {
     let (Ok(kubeconfig), Ok(namespace)) = (std::env::var("TEST_KUBECONFIG"), std::env::var("TEST_NAMESPACE")) else {
@@ -94,6 +94,13 @@ async fn elector_process() {
     let args = crate::support::args(&[&format!("--namespace={namespace}"), "--pod-name=frozen"]);
     let service = Service::start_with("gc", &args, config).unwrap();
     let leader = service.elect_with(LEASE, TERMS);
+    let mut listener = leader.clone();
+    tokio::spawn(async move {
+        loop {
+            listener.changed().await;
+            println!("\ntold {} {}", clock::boot().as_nanos(), listener.leads());
+        }
+    });
     loop {
         // The time first: a freeze between the two makes the answer look older, never younger.
         let now = clock::boot().as_nanos();
@@ -102,12 +109,22 @@ async fn elector_process() {
     }
 }
 
-/// What the process said: when, and whether it led.
-fn standings(log: &Path) -> Vec<(Duration, bool)> {
+/// Starts that process.
+fn elector(server: &ApiServer, namespace: &str, log: &Path) -> Process {
+    let args = ["--exact", "lease::elector_process", "--nocapture"].map(ToOwned::to_owned);
+    let env = [
+        ("TEST_KUBECONFIG".to_owned(), server.kubeconfig().display().to_string()),
+        ("TEST_NAMESPACE".to_owned(), namespace.to_owned()),
+    ];
+    Process::start("elector", &std::env::current_exe().unwrap(), &args, &env, log).unwrap()
+}
+
+/// What the process said after this word: when, and whether it led.
+fn standings(log: &Path, word: &str) -> Vec<(Duration, bool)> {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     text.lines()
         .filter_map(|line| {
-            let mut words = line.strip_prefix("standing ")?.split(' ');
+            let mut words = line.strip_prefix(word)?.trim_start().split(' ');
             let time = Duration::from_nanos(words.next()?.parse().ok()?);
             Some((time, words.next()?.parse().ok()?))
         })
@@ -120,14 +137,9 @@ async fn a_frozen_leader_finds_on_waking_that_another_leads() {
     let namespace = server.namespace("lease").await.unwrap();
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("standings");
-    let args = ["--exact", "lease::elector_process", "--nocapture"].map(ToOwned::to_owned);
-    let env = [
-        ("TEST_KUBECONFIG".to_owned(), server.kubeconfig().display().to_string()),
-        ("TEST_NAMESPACE".to_owned(), namespace.clone()),
-    ];
-    let mut frozen = Process::start("elector", &std::env::current_exe().unwrap(), &args, &env, &log).unwrap();
+    let mut frozen = elector(server, &namespace, &log);
     let said = |leads: bool, after: Duration| {
-        standings(&log)
+        standings(&log, "standing")
             .into_iter()
             .rfind(|(time, led)| *led == leads && *time > after)
     };
@@ -162,6 +174,30 @@ async fn a_frozen_leader_finds_on_waking_that_another_leads() {
     let successor = third.elect_with(LEASE, TERMS);
     leads(&successor).await;
     third.run(|_| async { Ok(()) }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_was_frozen_and_not_replaced_tells_that_it_leads_again() {
+    let server = ApiServer::shared().await;
+    let namespace = server.namespace("lease").await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("standings");
+    let frozen = elector(server, &namespace, &log);
+    let told = |after: Duration| {
+        standings(&log, "told")
+            .into_iter()
+            .find(|(time, leads)| *time > after && *leads)
+    };
+    eventually(SOON, "the process leads", || async { told(Duration::ZERO) }).await;
+    frozen.signal("STOP").unwrap();
+    // Until it leads no more; work that comes up on waking, before the lease is renewed, is put off.
+    tokio::time::sleep(TERMS.duration).await;
+    let thawed = clock::boot();
+    frozen.signal("CONT").unwrap();
+    eventually(SOON, "who put work off hears that it goes on", || async {
+        told(thawed)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,5 @@
 //! Against a real API server: leases, guarded writes, watches, events and the guard of the CRDs.
+#![allow(clippy::disallowed_methods, reason = "tests play those who write as they like")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod crds;

@@ -1,31 +1,21 @@
 //! A namespace with a database, a tool, a repository and a scheduler that works for it.
 
-use std::{
-    fmt::Debug,
-    sync::{OnceLock, mpsc},
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{ops::Deref, sync::OnceLock, thread::JoinHandle, time::Duration};
 
 use clap::Parser as _;
 use holdfast_api::{Backup, BackupPhase, BackupPolicy, BackupRepo, names::ANNOTATION_ADMITTED};
 use holdfast_runtime::{CancellationToken, Service, clock, metrics::Registry};
 use holdfast_scheduler::Args;
-use holdfast_testkit::{ApiServer, eventually, sample};
+use holdfast_testkit::{
+    ApiServer, eventually, sample,
+    stage::{Stage, aside},
+};
 use jiff::{Timestamp, civil::date, tz::TimeZone};
-use k8s_openapi::{
-    api::{core::v1::Pod, events::v1::Event},
-    apimachinery::pkg::apis::meta::v1::Time,
-};
-use kube::{
-    Api, Client, Resource, ResourceExt as _,
-    api::{ListParams, Patch, PatchParams, PostParams},
-};
-use serde::{Serialize, de::DeserializeOwned};
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
+use kube::{Api, Resource, ResourceExt as _, api::ListParams};
 use serde_json::{Value, json};
 
-/// Longer than anything takes here, also on a busy machine.
-pub(crate) const SOON: Duration = Duration::from_mins(1);
+pub(crate) use holdfast_testkit::stage::SOON;
 /// What a name that does not exist is given, and some time beside.
 pub(crate) const GRACE: Duration = Duration::from_secs(100);
 /// Comes due once a year, so that no test meets a slot that it did not ask for.
@@ -52,22 +42,14 @@ impl Scheduler {
             name,
         ];
         let args = Args::try_parse_from(fixed.iter().chain(flags)).expect("valid arguments");
-        let (send, receive) = mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build();
-            runtime.expect("a runtime").block_on(async move {
-                let config = server.config().await.expect("a kubeconfig");
-                let service = Service::start_with("scheduler", &args.common, config).expect("a service");
-                send.send((service.shutdown.clone(), service.metrics.clone()))
-                    .expect("a listener");
-                let ran = service.run(|service| holdfast_scheduler::run(service, args)).await;
-                ran.expect("a scheduler that runs");
-            });
+        let ((stop, metrics), thread) = aside(move |started| async move {
+            let config = server.config().await.expect("a kubeconfig");
+            let service = Service::start_with("scheduler", &args.common, config).expect("a service");
+            let handles = (service.shutdown.clone(), service.metrics.clone());
+            started.send(handles).expect("a listener");
+            let ran = service.run(|service| holdfast_scheduler::run(service, args)).await;
+            ran.expect("a scheduler that runs");
         });
-        let (stop, metrics) = receive.recv().expect("a scheduler that starts");
         Self { stop, metrics, thread }
     }
 
@@ -103,8 +85,15 @@ pub(crate) async fn shared() -> (&'static ApiServer, &'static Scheduler) {
 }
 
 pub(crate) struct World {
-    pub(crate) client: Client,
-    pub(crate) namespace: String,
+    stage: Stage,
+}
+
+impl Deref for World {
+    type Target = Stage;
+
+    fn deref(&self) -> &Stage {
+        &self.stage
+    }
 }
 
 impl World {
@@ -115,9 +104,9 @@ impl World {
 
     /// The same on a server of one's own.
     pub(crate) async fn on(server: &ApiServer, prefix: &str) -> Self {
-        let client = server.client().await.expect("a client");
-        let namespace = server.namespace(prefix).await.expect("a namespace");
-        let world = Self { client, namespace };
+        let world = Self {
+            stage: Stage::on(server, prefix).await,
+        };
         world.create(&world.all(), &sample::tool(&world.tool())).await;
         world.repo(&world.repo_name()).await;
         world.pod("shop-0", true).await;
@@ -132,34 +121,12 @@ impl World {
         format!("repo-{}", self.namespace)
     }
 
-    pub(crate) fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-    {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    pub(crate) fn all<K: Resource<DynamicType = ()>>(&self) -> Api<K> {
-        Api::all(self.client.clone())
-    }
-
-    pub(crate) async fn create<K>(&self, api: &Api<K>, object: &K) -> K
-    where
-        K: Clone + Serialize + DeserializeOwned + Debug,
-    {
-        api.create(&PostParams::default(), object).await.expect("created")
-    }
-
     /// A repository that is Ready.
     pub(crate) async fn repo(&self, name: &str) {
         let repos: Api<BackupRepo> = self.all();
         self.create(&repos, &sample::repo(name, "local")).await;
-        let status = json!({"status": {"phase": "Ready", "backupPVCName": "pvc-r"}});
-        let patch = Patch::Merge(&status);
-        repos
-            .patch_status(name, &PatchParams::default(), &patch)
-            .await
-            .expect("a ready repo");
+        let ready = json!({"phase": "Ready", "backupPVCName": "pvc-r"});
+        self.patch_status(&repos, name, ready).await;
     }
 
     /// A pod of the database.
@@ -172,12 +139,8 @@ impl World {
     /// Plays kubelet.
     pub(crate) async fn set_ready(&self, name: &str, ready: bool) {
         let word = if ready { "True" } else { "False" };
-        let status = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": word}]}});
-        let pods: Api<Pod> = self.api();
-        let patch = Patch::Merge(&status);
-        pods.patch_status(name, &PatchParams::default(), &patch)
-            .await
-            .expect("a status");
+        let status = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": word}]});
+        self.patch_status(&self.api::<Pod>(), name, status).await;
     }
 
     /// A policy for the database, changed as the test needs it.
@@ -189,9 +152,7 @@ impl World {
     }
 
     pub(crate) async fn change_policy(&self, name: &str, change: &Value) {
-        let api: Api<BackupPolicy> = self.api();
-        let patch = Patch::Merge(change);
-        api.patch(name, &PatchParams::default(), &patch).await.expect("changed");
+        self.patch(&self.api::<BackupPolicy>(), name, change.clone()).await;
     }
 
     /// A policy whose yearly slot of this January has come and was not made yet.
@@ -212,12 +173,9 @@ impl World {
         for schedule in schedules.values_mut() {
             schedule.settled_until = Some(Time(slot() - jiff::SignedDuration::from_hours(24)));
         }
-        let api: Api<BackupPolicy> = self.api();
-        let status = json!({"status": {"schedules": schedules, "lastScheduleTime": null}});
-        let patch = Patch::Merge(&status);
-        api.patch_status(&policy.name_any(), &PatchParams::default(), &patch)
-            .await
-            .expect("a status");
+        let status = json!({"schedules": schedules, "lastScheduleTime": null});
+        self.patch_status(&self.api::<BackupPolicy>(), &policy.name_any(), status)
+            .await;
     }
 
     /// Waits until a policy is as asked.
@@ -227,11 +185,7 @@ impl World {
         what: &str,
         test: impl Fn(&BackupPolicy) -> bool,
     ) -> BackupPolicy {
-        let (api, test) = (&self.api::<BackupPolicy>(), &test);
-        eventually(SOON, &format!("policy {name} {what}"), || async move {
-            api.get(name).await.ok().filter(|policy| test(policy))
-        })
-        .await
+        self.that(name, what, test).await
     }
 
     /// Waits until a policy's status says that its slot was made.
@@ -252,11 +206,7 @@ impl World {
 
     /// Waits until a Backup is as asked.
     pub(crate) async fn backup_where(&self, name: &str, what: &str, test: impl Fn(&Backup) -> bool) -> Backup {
-        let (api, test) = (&self.api::<Backup>(), &test);
-        eventually(GRACE, &format!("backup {name} {what}"), || async move {
-            api.get(name).await.ok().filter(|backup| test(backup))
-        })
-        .await
+        self.within(GRACE, name, what, test).await
     }
 
     pub(crate) async fn admitted(&self, name: &str) -> Backup {
@@ -299,27 +249,13 @@ impl World {
     /// Plays the executor.
     pub(crate) async fn set_phase(&self, name: &str, phase: BackupPhase) {
         let ended = (phase == BackupPhase::Completed).then(|| clock::now().to_string());
-        let status = json!({"status": {"phase": phase, "completionTimestamp": ended}});
-        let api: Api<Backup> = self.api();
-        let patch = Patch::Merge(&status);
-        api.patch_status(name, &PatchParams::default(), &patch)
-            .await
-            .expect("a status");
+        let status = json!({"phase": phase, "completionTimestamp": ended});
+        self.patch_status(&self.api::<Backup>(), name, status).await;
     }
 
     /// Waits until a warning of this reason was recorded about an object, and answers its note.
     pub(crate) async fn warned<K: Resource<DynamicType = ()>>(&self, object: &K, reason: &str) -> String {
-        let (uid, api) = (object.meta().uid.clone(), self.api::<Event>());
-        eventually(SOON, &format!("a warning {reason}"), || async {
-            let events = api.list(&ListParams::default()).await.ok()?.items;
-            let told = events.into_iter().find(|event| {
-                event.type_.as_deref() == Some("Warning")
-                    && event.reason.as_deref() == Some(reason)
-                    && event.regarding.as_ref().and_then(|on| on.uid.clone()) == uid
-            })?;
-            told.note
-        })
-        .await
+        self.tells(object, reason, true).await
     }
 }
 

@@ -1,4 +1,4 @@
-//! What an object is called.
+//! Namespace and name of an object: what queues, caches and log lines know it by.
 
 use std::fmt;
 
@@ -28,7 +28,8 @@ impl Key {
         Self::of_meta(object.meta())
     }
 
-    pub(super) fn of_meta(meta: &ObjectMeta) -> Self {
+    /// The key of the object that has this metadata.
+    pub fn of_meta(meta: &ObjectMeta) -> Self {
         Self::new(
             meta.namespace.clone().unwrap_or_default(),
             meta.name.clone().unwrap_or_default(),

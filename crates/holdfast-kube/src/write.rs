@@ -1,6 +1,6 @@
-//! The only writes to Kubernetes: guarded by resourceVersion or uid, with a deadline, and with errors that say what to do.
+//! The only writes to Kubernetes: each is guarded by what was read, its resourceVersion or uid.
 
-use std::{fmt::Debug, future::Future, time::Duration};
+use std::fmt::Debug;
 
 use kube::{
     Api, Resource,
@@ -9,74 +9,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{Category, Retry};
-
-/// How long a request may take. A write whose answer does not come has an unknown outcome: who wrote reads again.
-const DEADLINE: Duration = Duration::from_secs(20);
-
-/// Why a read or write did not happen, or not surely.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteError {
-    /// The object has changed since it was read: read afresh and decide again.
-    #[error("the object has changed since it was read")]
-    Conflict,
-    /// An object of this name exists already.
-    #[error("an object of this name exists already")]
-    Exists,
-    /// The object, or the namespace of a new one, does not exist.
-    #[error("not found")]
-    NotFound,
-    /// The API server refuses it and will refuse it again: forbidden, invalid or too large.
-    #[error("refused: {0}")]
-    Refused(String),
-    /// The object is there and cannot be read as its kind, until somebody corrects it.
-    #[error("cannot be read: {0}")]
-    Unreadable(String),
-    /// No answer, or one that may be another next time; a write may have happened.
-    #[error("{0}")]
-    Transient(#[source] kube::Error),
-}
-
-impl Category for WriteError {
-    fn category(&self) -> &'static str {
-        match self {
-            Self::Conflict => "conflict",
-            Self::Exists => "exists",
-            Self::NotFound => "not-found",
-            Self::Refused(_) => "refused",
-            Self::Unreadable(_) => "unreadable",
-            Self::Transient(_) => "transient",
-        }
-    }
-
-    fn retry(&self) -> Retry {
-        match self {
-            // Existence and absence were learnt after the decision: a fresh look decides again.
-            Self::Conflict | Self::Exists | Self::NotFound => Retry::Conflict,
-            // What is refused now may be allowed later (a quota, a role), so it is tried on, slowly.
-            Self::Refused(_) | Self::Unreadable(_) | Self::Transient(_) => Retry::Transient,
-        }
-    }
-}
-
-impl From<kube::Error> for WriteError {
-    fn from(error: kube::Error) -> Self {
-        let status = match &error {
-            kube::Error::Api(status) => status,
-            kube::Error::SerdeError(why) => return Self::Unreadable(why.to_string()),
-            _ => return Self::Transient(error),
-        };
-        match (status.code, status.reason.as_str()) {
-            (409, "AlreadyExists") => Self::Exists,
-            (409, _) => Self::Conflict,
-            (404, _) => Self::NotFound,
-            // 401 passes when a token is renewed, 408 and 429 when the server has time.
-            (401 | 408 | 429, _) => Self::Transient(error),
-            (400..=499, _) => Self::Refused(status.message.clone()),
-            _ => Self::Transient(error),
-        }
-    }
-}
+use crate::{WriteError, in_time};
 
 /// What happens to the objects that a deleted one owns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,15 +20,12 @@ pub enum Propagation {
     Foreground,
 }
 
-/// Reads one object; one that does not exist is `None`.
-pub async fn get<K>(api: &Api<K>, name: &str) -> Result<Option<K>, WriteError>
-where
-    K: Clone + DeserializeOwned + Debug,
-{
-    in_time(api.get_opt(name)).await
-}
-
 /// Creates an object.
+///
+/// # Errors
+///
+/// [`WriteError::Exists`] if the name is taken, [`WriteError::NotFound`] if the namespace does not exist,
+/// [`WriteError::Refused`] if the API server will not have it, [`WriteError::Transient`] if it is unknown whether it was created.
 pub async fn create<K>(api: &Api<K>, object: &K) -> Result<K, WriteError>
 where
     K: Clone + DeserializeOwned + Debug + Serialize,
@@ -104,6 +34,12 @@ where
 }
 
 /// Replaces the status of an object, if it is still the one that was read (resourceVersion and uid).
+///
+/// # Errors
+///
+/// [`WriteError::Conflict`] if it has changed or is another of its name, [`WriteError::NotFound`] if it is gone,
+/// [`WriteError::Refused`] if it was not read from the API server or is invalid, [`WriteError::Transient`] if it is unknown
+/// whether it was written.
 pub async fn put_status<K>(api: &Api<K>, object: &K) -> Result<K, WriteError>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Serialize,
@@ -114,6 +50,10 @@ where
 
 /// Merges `metadata` into the metadata of an object, if it is still the one that was read. Lists such as finalizers are
 /// replaced as a whole; a `null` removes.
+///
+/// # Errors
+///
+/// As [`put_status`].
 pub async fn patch_metadata<K>(api: &Api<K>, object: &K, metadata: Value) -> Result<K, WriteError>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
@@ -122,6 +62,10 @@ where
 }
 
 /// Merges `change` (RFC 7386) into an object, if it is still the one that was read.
+///
+/// # Errors
+///
+/// As [`put_status`].
 pub async fn patch<K>(api: &Api<K>, object: &K, mut change: Value) -> Result<K, WriteError>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
@@ -138,6 +82,11 @@ where
 }
 
 /// Deletes the object of this uid (and resourceVersion, where a decision rests on it); one that is gone is no error.
+///
+/// # Errors
+///
+/// [`WriteError::Conflict`] if it is another of its name or has changed, [`WriteError::Refused`] if there is no uid or it
+/// may not be deleted, [`WriteError::Transient`] if it is unknown whether it was deleted.
 pub async fn delete<K>(
     api: &Api<K>,
     name: &str,
@@ -189,12 +138,5 @@ impl<'a> Guard<'a> {
                 K::kind(&())
             ))),
         }
-    }
-}
-
-async fn in_time<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, WriteError> {
-    match tokio::time::timeout(DEADLINE, request).await {
-        Ok(answer) => Ok(answer?),
-        Err(late) => Err(WriteError::Transient(kube::Error::Service(Box::new(late)))),
     }
 }
