@@ -24,7 +24,8 @@ const NO_SPACE: u64 = 1 << 20;
 /// Claims, runs the tool, hashes and seals. A run that is sealed already is reported again.
 pub(crate) fn run(settings: &Settings, argv: &[OsString], signals: &Signals) -> Result<AgentResult, Failure> {
     let (claimant, path) = (settings.claimant()?, settings.path()?);
-    let repository = Repository::open_or_create(&settings.root, &settings.repository_id, &new_repository_id()?)?;
+    let id = new_repository_id()?;
+    let repository = Repository::open_or_create(&settings.root, &settings.repository_id, &id, settings.pod_uid())?;
     let stop = || signals.seen().is_some();
     let now = jiff::Timestamp::now();
     let work = match repository.claim(&path, &claimant, now, settings.lock_wait, &stop)? {

@@ -12,7 +12,7 @@ pub(crate) fn run(settings: &Settings) -> Result<AgentResult, Failure> {
     let entries = settings.purge()?;
     // A volume that nothing was ever written to becomes a repository here: the tombs need one.
     let id = new_repository_id()?;
-    let repository = Repository::open_or_create(&settings.root, &settings.repository_id, &id)?;
+    let repository = Repository::open_or_create(&settings.root, &settings.repository_id, &id, settings.pod_uid())?;
     let now = jiff::Timestamp::now();
     let (mut done, mut freed) = (0, 0);
     let (mut refused, mut failed) = (Vec::new(), Vec::new());

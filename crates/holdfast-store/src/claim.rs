@@ -78,6 +78,6 @@ impl Claim {
         let mut bytes =
             serde_json::to_vec(self).map_err(|error| Error::io("write claim", std::io::Error::other(error)))?;
         bytes.push(b'\n');
-        desk.write(CLAIM_FILE, &bytes)
+        desk.write(CLAIM_FILE, &bytes, &self.pod_uid)
     }
 }

@@ -6,10 +6,10 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, fsync, linkat, unlinkat};
+use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
@@ -74,7 +74,7 @@ impl Folder {
         format!("{}/{}", self.label, name.to_string_lossy().escape_debug())
     }
 
-    fn failed(&self, verb: &str, name: &OsStr, errno: Errno) -> Error {
+    pub(crate) fn failed(&self, verb: &str, name: &OsStr, errno: Errno) -> Error {
         Error::io(format!("{verb} {}", self.named(name)), errno)
     }
 
@@ -148,6 +148,14 @@ impl Folder {
             .ok_or_else(|| self.failed("create", name, Errno::ENOENT))
     }
 
+    /// Makes a file for writing; fails if there is anything of that name.
+    pub(crate) fn create_new_file(&self, name: impl AsRef<OsStr>) -> Result<File> {
+        let name = name.as_ref();
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+        self.open_plain(name, flags)?
+            .ok_or_else(|| self.failed("create", name, Errno::ENOENT))
+    }
+
     fn open_plain(&self, name: &OsStr, flags: OFlag) -> Result<Option<File>> {
         // O_NONBLOCK: opening a pipe that somebody planted must not wait for its other end.
         let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
@@ -184,50 +192,6 @@ impl Folder {
             return Err(Error::SealInvalid(text));
         }
         Ok(Some(bytes))
-    }
-
-    /// Puts a file in place whole or not at all, also over a power cut: written aside, synced, renamed, directory synced.
-    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let aside = self.write_aside(name, bytes)?;
-        self.rename_into(&aside, self, name)
-    }
-
-    /// As [`Folder::write`], but leaves a file that is already there as it is. Answers whether it was put in place.
-    pub(crate) fn write_new(&self, name: &str, bytes: &[u8]) -> Result<bool> {
-        if self.kind(name)?.is_some() {
-            return Ok(false);
-        }
-        let aside = self.write_aside(name, bytes)?;
-        let linked = linkat(&self.fd, aside.as_str(), &self.fd, name, AtFlags::empty());
-        match linked {
-            Ok(()) | Err(Errno::EEXIST) => {
-                self.remove_file(&aside)?;
-                self.sync()?;
-                Ok(linked.is_ok())
-            }
-            // Some network file systems have no hard links; the window is the time since the look above.
-            Err(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK) => {
-                self.rename_into(&aside, self, name)?;
-                Ok(true)
-            }
-            Err(errno) => Err(self.failed("create", OsStr::new(name), errno)),
-        }
-    }
-
-    fn write_aside(&self, name: &str, bytes: &[u8]) -> Result<String> {
-        let aside = format!("{name}.{}.new", std::process::id());
-        let mut file = self.create_file(&aside)?;
-        file.write_all(bytes)
-            .and_then(|()| file.sync_all())
-            .map_err(|source| Error::io(format!("write {}/{name}", self.label), source))?;
-        Ok(aside)
-    }
-
-    /// Moves a synced file to its place in another directory of the volume and makes that last.
-    pub(crate) fn rename_into(&self, name: &str, to: &Self, new_name: &str) -> Result<()> {
-        renameat(&self.fd, name, &to.fd, new_name)
-            .map_err(|errno| to.failed("put in place", OsStr::new(new_name), errno))?;
-        to.sync()
     }
 
     /// Gives a file of the directory another name in it; one of that name gives way.

@@ -10,19 +10,23 @@
 //! /<namespace>/<prefix>/.holdfast/<backup>/   claim, lock and the tool's log
 //! ```
 
+mod aside;
 mod claim;
 mod digest;
 mod error;
 mod folder;
 mod lock;
+mod marker;
 mod path;
 mod purge;
+mod random;
 mod repository;
 mod seal;
 mod tomb;
 mod tree;
 mod work;
 
+pub use aside::is_set_aside;
 pub use claim::{CLAIM_FILE, Claim, Claimant};
 pub use digest::{DigestReader, checksum, sha256_line, to_hex};
 pub use error::Error;

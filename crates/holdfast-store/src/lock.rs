@@ -12,7 +12,8 @@ use std::fs::File;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-const LOCK_FILE: &str = "lock";
+/// Name of the lock's file, beside the claim.
+pub(crate) const LOCK_FILE: &str = "lock";
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// A held lock, given up when dropped (also when the process dies).
@@ -22,12 +23,13 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock for writing, waiting up to `wait` for another holder to end.
+    /// Takes the lock of this file for writing, waiting up to `wait` for another holder to end. The file is made if
+    /// it is not there.
     ///
     /// # Errors
     /// [`Error::Busy`] if another live process still holds it.
-    pub(crate) fn exclusive(desk: &Folder, wait: Duration, stop: &dyn Fn() -> bool) -> Result<Self> {
-        let name = OsStr::new(LOCK_FILE);
+    pub(crate) fn exclusive(desk: &Folder, name: &str, wait: Duration, stop: &dyn Fn() -> bool) -> Result<Self> {
+        let name = OsStr::new(name);
         loop {
             let file = desk.open_or_create(name)?;
             let lock = Self::take(desk, file, FlockArg::LockExclusiveNonblock, wait, stop)?;

@@ -2,7 +2,7 @@
 
 use crate::claim::Claim;
 use crate::folder::Folder;
-use crate::lock::Lock;
+use crate::lock::{LOCK_FILE, Lock};
 use crate::path::{BackupPath, META_DIR, valid_uid};
 use crate::repository::Repository;
 use crate::seal::{SEAL_FILE, Seal};
@@ -64,7 +64,7 @@ fn try_purge(repository: &Repository, entry: &PurgeEntry, now: Timestamp, freed:
         let text = format!("`{path}` does not end with the backup's name `{}`", entry.name);
         return Err(Error::Occupied(text));
     }
-    tomb::write(repository.root(), &entry.uid, &entry.name, &entry.path, now)?;
+    tomb::write(repository, &entry.uid, &entry.name, &entry.path, now)?;
     let Some(path) = path else {
         return Ok(false);
     };
@@ -85,7 +85,7 @@ fn remove(parent: &Folder, path: &BackupPath, uid: &str, freed: &mut u64) -> Res
     };
     let _lock = desk
         .as_ref()
-        .map(|desk| Lock::exclusive(desk, Duration::ZERO, &|| false))
+        .map(|desk| Lock::exclusive(desk, LOCK_FILE, Duration::ZERO, &|| false))
         .transpose()?;
     let claim = desk.as_ref().map(Claim::read).transpose()?.flatten();
     let dir = parent.open_dir(path.name())?;

@@ -1,44 +1,29 @@
 //! A repository: the root of its volume, its identity, and what is known about a backup in it.
 
 use crate::claim::Claim;
-use crate::folder::{Folder, Kind};
+use crate::folder::Folder;
 use crate::lock::Lock;
-use crate::path::{BackupPath, META_DIR, valid_uid};
-use crate::seal::{FORMAT_VERSION, SEAL_FILE, Seal, known_version, newer};
-use crate::{Error, Result, to_hex, tomb};
+use crate::marker::{self, Identity};
+use crate::path::{BackupPath, META_DIR};
+use crate::seal::Seal;
+use crate::{Error, Result, random, tomb};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
-const MARKER_FILE: &str = "repository.json";
 const ID_BYTES: usize = 16;
-const MARKER_MAX: u64 = 16 * 1024;
-/// How far a volume without a marker is searched for backups before it is taken as one without.
-const SEARCH_DEPTH: usize = 8;
-const SEARCH_NAMES: usize = 50_000;
-
-#[derive(Serialize, Deserialize)]
-struct Marker {
-    v: u32,
-    id: String,
-}
 
 /// A repository, open.
 #[derive(Debug)]
 pub struct Repository {
     root: Folder,
     id: String,
+    /// Uid of the pod that writes, empty if it is not known.
+    writer: String,
 }
 
 /// An identity for a new repository: 128 random bits in hex.
 pub fn new_repository_id() -> Result<String> {
-    let mut bytes = [0; ID_BYTES];
-    File::open("/dev/urandom")
-        .and_then(|mut random| random.read_exact(&mut bytes))
-        .map_err(|source| Error::io("read random numbers", source))?;
-    Ok(to_hex(&bytes))
+    random::hex(ID_BYTES)
 }
 
 /// What the repository holds of a backup.
@@ -70,42 +55,37 @@ impl Repository {
     /// [`Error::Mismatch`] for another identity or a missing one, [`Error::Newer`] for a newer format.
     pub fn open(root: &Path, expected: &str) -> Result<Self> {
         let root = Folder::open_root(root)?;
-        let id = read_marker(&root)?;
-        if id.is_none() && !expected.is_empty() {
-            return Err(lost(&root, expected));
-        }
-        let id = id.unwrap_or_default();
+        let id = match marker::read(&root)? {
+            Identity::Is(id) => id,
+            Identity::Damaged => return Err(damaged()),
+            Identity::Missing if expected.is_empty() => String::new(),
+            Identity::Missing => return Err(lost(&root, expected)),
+        };
         check(&root, &id, expected)?;
-        Ok(Self { root, id })
+        Ok(Self {
+            root,
+            id,
+            writer: String::new(),
+        })
     }
 
-    /// Opens a repository and gives a volume that never was one the identity `new_id`. Only if `expected` is
-    /// empty, and only a volume without backups: one that lost its marker is reported, not made new.
+    /// Opens a repository for a pod that writes to it, `writer` being the pod's uid, or empty. A volume that never
+    /// was a repository gets the identity `new_id`, but only if `expected` is empty and the volume holds no backup:
+    /// one that lost its marker, or whose marker is damaged, is reported, not made new.
     ///
     /// # Errors
     /// As [`Repository::open`].
-    pub fn open_or_create(root: &Path, expected: &str, new_id: &str) -> Result<Self> {
-        let mut repository = Self::open(root, expected)?;
-        if repository.id.is_empty() {
-            if let Some(found) = backups_below(&repository.root)? {
-                let text = format!(
-                    "the volume has no repository marker but holds `{found}`: it was a repository whose marker was lost; put it back or empty the volume"
-                );
-                return Err(Error::Mismatch(text));
-            }
-            let marker = Marker {
-                v: FORMAT_VERSION,
-                id: new_id.to_owned(),
-            };
-            let mut bytes =
-                serde_json::to_vec(&marker).map_err(|error| Error::io("write marker", std::io::Error::other(error)))?;
-            bytes.push(b'\n');
-            let meta = repository.root.make_dir(META_DIR)?;
-            meta.write_new(MARKER_FILE, &bytes)?;
-            // Two may have come at once: what stands there now is the identity.
-            repository.id = read_marker(&repository.root)?.unwrap_or_default();
-        }
-        Ok(repository)
+    pub fn open_or_create(root: &Path, expected: &str, new_id: &str, writer: &str) -> Result<Self> {
+        let root = Folder::open_root(root)?;
+        let id = match marker::read(&root)? {
+            Identity::Is(id) => id,
+            Identity::Missing if !expected.is_empty() => return Err(lost(&root, expected)),
+            Identity::Damaged if !expected.is_empty() => return Err(damaged()),
+            unusable => establish(&root, &unusable, new_id, writer)?,
+        };
+        check(&root, &id, expected)?;
+        let writer = writer.to_owned();
+        Ok(Self { root, id, writer })
     }
 
     /// Its identity; empty for a volume that is no repository.
@@ -115,6 +95,10 @@ impl Repository {
 
     pub(crate) fn root(&self) -> &Folder {
         &self.root
+    }
+
+    pub(crate) fn writer(&self) -> &str {
+        &self.writer
     }
 
     /// What there is of this backup.
@@ -196,62 +180,25 @@ fn lost(root: &Folder, expected: &str) -> Error {
     ))
 }
 
-fn read_marker(root: &Folder) -> Result<Option<String>> {
-    let bytes = match root.open_dir(META_DIR)? {
-        Some(meta) => meta.read(MARKER_FILE, MARKER_MAX)?,
-        None => None,
-    };
-    let Some(bytes) = bytes else {
-        return Ok(None);
-    };
-    let what = format!("{META_DIR}/{MARKER_FILE}");
-    if let Some(found) = known_version(&bytes).filter(|v| newer(*v)) {
-        return Err(Error::Newer {
-            what,
-            found,
-            known: FORMAT_VERSION.into(),
-        });
-    }
-    serde_json::from_slice::<Marker>(&bytes)
-        .ok()
-        .filter(|marker| valid_uid(&marker.id))
-        .map(|marker| Some(marker.id))
-        .ok_or_else(|| Error::Mismatch(format!("`{what}` in the repository is damaged")))
+fn damaged() -> Error {
+    Error::Mismatch(format!("`{}` in the repository is damaged", marker::label()))
 }
 
-/// The first trace of a backup in a volume without a marker.
-fn backups_below(root: &Folder) -> Result<Option<String>> {
-    let mut budget = SEARCH_NAMES;
-    search(root, "", 0, &mut budget)
-}
-
-fn search(folder: &Folder, at: &str, depth: usize, budget: &mut usize) -> Result<Option<String>> {
-    for name in folder.names()? {
-        if *budget == 0 {
-            return Ok(None);
-        }
-        *budget -= 1;
-        let path = format!("{at}/{}", name.to_string_lossy());
-        if name == SEAL_FILE {
-            return Ok(Some(path));
-        }
-        if depth >= SEARCH_DEPTH || folder.kind(&name)? != Some(Kind::Directory) {
-            continue;
-        }
-        let Some(below) = folder.open_dir(&name)? else {
-            continue;
+/// Gives the volume an identity. Others may be doing that too, and have begun their backups already.
+fn establish(root: &Folder, before: &Identity, new_id: &str, writer: &str) -> Result<String> {
+    if let Some(found) = marker::first_trace(root)? {
+        return match marker::read(root)? {
+            Identity::Is(id) => Ok(id),
+            _ if *before == Identity::Damaged => Err(damaged()),
+            _ => Err(Error::Mismatch(format!(
+                "the volume has no repository marker but holds `{found}`: it was a repository whose marker was lost; put it back or empty the volume"
+            ))),
         };
-        if name == META_DIR {
-            // At the root, a start that was cut off leaves it with nothing but unfinished files.
-            let unfinished = |name: &std::ffi::OsString| name.to_string_lossy().ends_with(".new");
-            if depth == 0 && below.names()?.iter().all(unfinished) {
-                continue;
-            }
-            return Ok(Some(path));
-        }
-        if let Some(found) = search(&below, &path, depth + 1, budget)? {
-            return Ok(Some(found));
-        }
     }
-    Ok(None)
+    marker::write(root, new_id, writer)?;
+    // What stands there now is the identity, whoever wrote it.
+    match marker::read(root)? {
+        Identity::Is(id) => Ok(id),
+        _ => Err(Error::Busy(format!("`{}` vanished while it was made", marker::label()))),
+    }
 }

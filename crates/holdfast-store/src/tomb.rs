@@ -2,7 +2,7 @@
 
 use crate::folder::Folder;
 use crate::path::{META_DIR, valid_uid};
-use crate::{Error, Result};
+use crate::{Error, Repository, Result};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +37,7 @@ pub(crate) fn exists(root: &Folder, uid: &str) -> Result<bool> {
 }
 
 /// Writes the tomb of a backup; one that is there keeps its time.
-pub(crate) fn write(root: &Folder, uid: &str, name: &str, path: &str, now: Timestamp) -> Result<()> {
+pub(crate) fn write(repository: &Repository, uid: &str, name: &str, path: &str, now: Timestamp) -> Result<()> {
     let tomb = Tomb {
         v: crate::FORMAT_VERSION,
         uid: uid.to_owned(),
@@ -46,7 +46,8 @@ pub(crate) fn write(root: &Folder, uid: &str, name: &str, path: &str, now: Times
         time: now.to_string(),
     };
     let bytes = serde_json::to_vec(&tomb).map_err(|error| Error::io("write tomb", std::io::Error::other(error)))?;
-    root.make_dir(META_DIR)?.make_dir(TOMBS)?.write_new(uid, &bytes)?;
+    let tombs = repository.root().make_dir(META_DIR)?.make_dir(TOMBS)?;
+    tombs.write_new(uid, &bytes, repository.writer())?;
     Ok(())
 }
 

@@ -2,17 +2,19 @@
 
 use crate::claim::{Claim, Claimant};
 use crate::folder::Folder;
-use crate::lock::Lock;
+use crate::lock::{LOCK_FILE, Lock};
 use crate::path::{BackupPath, META_DIR, valid_uid};
 use crate::repository::Repository;
 use crate::seal::{SEAL_FILE, Seal};
 use crate::{CLAIM_FILE, Error, Result, tomb};
 use jiff::Timestamp;
+use std::fs::File;
 use std::time::Duration;
 
 /// Name of the tool's log, beside the claim.
 pub const TOOL_LOG: &str = "tool.log";
-const SEAL_ASIDE: &str = "seal.new";
+/// What the seal is called while it is written aside.
+const SEAL_ASIDE: &str = "seal";
 /// The one run whose failed attempts are wiped; later runs add to what earlier ones sealed.
 const FIRST_RUN: i32 = 1;
 
@@ -57,7 +59,7 @@ impl Repository {
         self.refuse_tombed(&claimant.uid)?;
         let parent = self.make_parents(path)?;
         let desk = parent.make_dir(META_DIR)?.make_dir(path.name())?;
-        let lock = Lock::exclusive(&desk, wait, stop)?;
+        let lock = Lock::exclusive(&desk, LOCK_FILE, wait, stop)?;
         if let Some(seal) = admit(path, &parent, &desk, claimant)? {
             return Ok(Claimed::Sealed(seal));
         }
@@ -65,6 +67,8 @@ impl Repository {
         claim.write(&desk)?;
         // A purge writes its tomb before it reads claims: one of us two sees the other.
         self.refuse_tombed(&claimant.uid)?;
+        // What earlier attempts died over; with the claim, none of them can seal any more.
+        desk.remove_set_aside("")?;
         if claimant.run == FIRST_RUN {
             parent.remove_tree(path.name(), &mut 0)?;
         }
@@ -199,9 +203,9 @@ impl Work {
         let dir = self
             .folder()?
             .ok_or_else(|| Error::Occupied("the backup's directory is gone; nothing was sealed".to_owned()))?;
-        let file = self.desk.create_file(SEAL_ASIDE)?;
-        seal.write_synced(&file, SEAL_FILE)?;
+        let write = |file: &File| seal.write_synced(file, SEAL_FILE);
+        let aside = self.desk.set_aside(SEAL_ASIDE, &self.claim.pod_uid, write)?;
         self.still_ours()?;
-        self.desk.rename_into(SEAL_ASIDE, &dir, SEAL_FILE)
+        aside.put(&dir, SEAL_FILE)
     }
 }

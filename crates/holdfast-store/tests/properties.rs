@@ -116,7 +116,7 @@ proptest! {
         fs::write(home.path().join("out/b/kept"), "kept").unwrap();
         std::os::unix::fs::symlink("../out", root.join("link")).unwrap();
         std::os::unix::fs::symlink("../../out", root.join("a/out")).unwrap();
-        let repository = Repository::open_or_create(&root, "", "id-1").unwrap();
+        let repository = Repository::open_or_create(&root, "", "id-1", "").unwrap();
         if let Ok(path) = BackupPath::parse(&path) {
             let claimant = Claimant { uid: "u-1".into(), name: "b".into(), run: 1, pod_uid: "p-1".into() };
             let _ = repository.claim(&path, &claimant, jiff::Timestamp::UNIX_EPOCH, Duration::ZERO, &|| false);

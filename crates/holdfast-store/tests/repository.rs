@@ -112,7 +112,7 @@ fn identity_is_given_once_and_missed_when_lost() {
     let place = Place::new();
     assert_eq!(place.repository().id(), "repo-1");
     assert_eq!(
-        Repository::open_or_create(&place.root, "", "repo-2").unwrap().id(),
+        Repository::open_or_create(&place.root, "", "repo-2", "").unwrap().id(),
         "repo-1"
     );
     assert!(matches!(
@@ -122,11 +122,11 @@ fn identity_is_given_once_and_missed_when_lost() {
     sealed(&place, "/ns/b1", "u-1");
     fs::remove_dir_all(place.at(".holdfast")).unwrap();
     assert!(matches!(
-        Repository::open_or_create(&place.root, "repo-1", "repo-1"),
+        Repository::open_or_create(&place.root, "repo-1", "repo-1", ""),
         Err(Error::Mismatch(_))
     ));
     assert!(matches!(
-        Repository::open_or_create(&place.root, "", "repo-3"),
+        Repository::open_or_create(&place.root, "", "repo-3", ""),
         Err(Error::Mismatch(_))
     ));
 }

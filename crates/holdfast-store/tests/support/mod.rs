@@ -31,7 +31,7 @@ impl Place {
     }
 
     pub fn repository(&self) -> Repository {
-        Repository::open_or_create(&self.root, "", "repo-1").unwrap()
+        Repository::open_or_create(&self.root, "", "repo-1", "").unwrap()
     }
 
     pub fn at(&self, path: &str) -> PathBuf {
