@@ -202,6 +202,17 @@ impl Folder {
 
     /// The names in the directory, sorted by their bytes.
     pub fn names(&self) -> Result<Vec<OsString>> {
+        let mut names = self.first_names(usize::MAX)?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.first_names(1)?.is_empty())
+    }
+
+    fn first_names(&self, limit: usize) -> Result<Vec<OsString>> {
         let fail = |errno| Error::io(format!("list {}", self.label), errno);
         // Opened anew: a listing moves the position of the handle it reads.
         let mut dir = Dir::openat(&self.fd, ".", DIRECTORY, Mode::empty()).map_err(fail)?;
@@ -212,14 +223,11 @@ impl Folder {
             if name != b"." && name != b".." {
                 names.push(OsString::from_vec(name.to_vec()));
             }
+            if names.len() >= limit {
+                break;
+            }
         }
-        names.sort_unstable();
         Ok(names)
-    }
-
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.names()?.is_empty())
     }
 
     /// Where a symbolic link points to. It is not followed.
@@ -257,12 +265,17 @@ impl Folder {
             return self.remove_counted(name, &stat, freed);
         }
         if let Some(folder) = self.open_dir(name)? {
-            folder.clear(self.device()?, 0, freed)?;
+            folder.remove_all(self, freed)?;
         }
         if self.remove_empty_dir(name)? {
             return Ok(());
         }
         Err(self.failed("remove directory", name, Errno::ENOTEMPTY))
+    }
+
+    /// Removes everything in it, as [`Folder::remove_tree`] does; `parent` is the directory that it is in.
+    pub(crate) fn remove_all(&self, parent: &Self, freed: &mut u64) -> Result<()> {
+        self.clear(parent.device()?, 0, freed)
     }
 
     fn remove_counted(&self, name: &OsStr, stat: &FileStat, freed: &mut u64) -> Result<()> {

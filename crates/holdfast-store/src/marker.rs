@@ -4,12 +4,13 @@ use crate::folder::{Folder, Kind};
 use crate::lock::Lock;
 use crate::path::{META_DIR, valid_uid};
 use crate::seal::{FORMAT_VERSION, SEAL_FILE, known_version, newer};
-use crate::{Error, Result, is_set_aside};
+use crate::{Error, Identity, Result, is_set_aside};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::time::Duration;
 
-const MARKER_FILE: &str = "repository.json";
+/// Name of its file.
+pub(crate) const MARKER_FILE: &str = "repository.json";
 const MARKER_MAX: u64 = 16 * 1024;
 /// How far a volume without a marker is searched for backups before it is taken as one without.
 const SEARCH_DEPTH: usize = 8;
@@ -21,17 +22,6 @@ const REPAIR_WAIT: Duration = Duration::from_secs(30);
 struct Marker {
     v: u32,
     id: String,
-}
-
-/// What is known of a repository's identity.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Identity {
-    /// There is no marker.
-    Missing,
-    /// There is one that says nothing.
-    Damaged,
-    /// This is it.
-    Is(String),
 }
 
 /// Reads the marker.
@@ -48,7 +38,7 @@ pub(crate) fn read(root: &Folder) -> Result<Identity> {
     };
     if let Some(found) = known_version(&bytes).filter(|v| newer(*v)) {
         return Err(Error::Newer {
-            what: label(),
+            what: format!("{META_DIR}/{MARKER_FILE}"),
             found,
             known: FORMAT_VERSION.into(),
         });
@@ -57,11 +47,6 @@ pub(crate) fn read(root: &Folder) -> Result<Identity> {
         .ok()
         .filter(|marker| valid_uid(&marker.id))
         .map_or(Identity::Damaged, |marker| Identity::Is(marker.id)))
-}
-
-/// The marker's place, for messages.
-pub(crate) fn label() -> String {
-    format!("{META_DIR}/{MARKER_FILE}")
 }
 
 /// Writes a marker unless there is one that can be read: of two at once, one wins.

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
-/// The newest format version of claims, seals, tombs and markers that we read, and the one that we write.
+/// The newest format version of claims, seals, tombstones and markers that we read, and the one that we write.
 pub const FORMAT_VERSION: u32 = 1;
 /// Name of the seal's file, at the root of the backup's directory.
 pub const SEAL_FILE: &str = "holdfast.json";

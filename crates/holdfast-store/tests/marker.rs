@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
-use support::{Place, claim, claimant, sealed, work};
+use support::{Place, Stage, claim, claimant, sealed, work};
 
 const ROUNDS: usize = 60;
 const PODS: usize = 3;
@@ -65,19 +65,19 @@ fn what_a_crash_left_beside_the_claim_goes_with_the_next_attempt() {
     let repository = place.repository();
     let who = claimant("u-1", 1, "pod-1");
     drop(work(&repository, "/ns/b1", &who));
-    let desk = place.at("ns/.holdfast/b1");
+    let metadata = place.at("ns/.holdfast/b1");
     for left in [
         "claim.json.1.new",
         "claim.json.pod-1.00.new",
         "seal.new",
         "seal.pod-1.00.new",
     ] {
-        fs::write(desk.join(left), "half").unwrap();
+        fs::write(metadata.join(left), "half").unwrap();
     }
     let work = work(&repository, "/ns/b1", &who);
     fs::write(place.at("ns/b1/data"), "data").unwrap();
-    support::seal(&work, &who, "/ns/b1").unwrap();
-    let mut names: Vec<_> = fs::read_dir(&desk)
+    support::seal(&place, &work, &who, "/ns/b1").unwrap();
+    let mut names: Vec<_> = fs::read_dir(&metadata)
         .unwrap()
         .map(|one| one.unwrap().file_name())
         .collect();
