@@ -1,5 +1,6 @@
 //! The seal `holdfast.json`: what a complete backup consists of. A directory without a valid one is not a backup.
-//! One JSON document, then a last line `sha256:<hex of every byte before that line>`.
+//! One JSON document, then a last line `sha256:<hex of every byte before that line>`. What was ever stored is read for
+//! ever (`tests/golden`): members that we do not know are passed over, a newer version is refused.
 
 use crate::digest::{Sum, checksum, from_hex, to_hex};
 use crate::folder::Folder;
