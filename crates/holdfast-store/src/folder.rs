@@ -45,6 +45,9 @@ pub struct Folder {
 
 impl Folder {
     /// Opens a directory by its path in the file system: the root of a volume.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as the file system says.
     pub fn open_root(path: &Path) -> Result<Self> {
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
         let label = path.display().to_string();
@@ -59,6 +62,9 @@ impl Folder {
     }
 
     /// A second handle of the same directory.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as the file system says.
     pub fn again(&self) -> Result<Self> {
         let fd = self
             .fd
@@ -81,7 +87,7 @@ impl Folder {
     /// Opens the directory of this name, none if there is nothing of that name.
     ///
     /// # Errors
-    /// [`Error::NotPlain`] if it is a symbolic link or no directory.
+    /// [`Error::NotPlain`] if it is a symbolic link or no directory, or [`Error::Io`].
     pub fn open_dir(&self, name: impl AsRef<OsStr>) -> Result<Option<Self>> {
         let name = name.as_ref();
         match openat(&self.fd, name, DIRECTORY, Mode::empty()) {
@@ -96,6 +102,9 @@ impl Folder {
     }
 
     /// Opens the directory of this name and makes it first if need be.
+    ///
+    /// # Errors
+    /// As [`Folder::open_dir`], or [`Error::Io`].
     pub fn make_dir(&self, name: impl AsRef<OsStr>) -> Result<Self> {
         let name = name.as_ref();
         match mkdirat(&self.fd, name, DIR_MODE) {
@@ -108,6 +117,9 @@ impl Folder {
     }
 
     /// What a name stands for, none if there is nothing of that name.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as the file system says.
     pub fn kind(&self, name: impl AsRef<OsStr>) -> Result<Option<Kind>> {
         Ok(self.stat(name.as_ref())?.map(|stat| kind_of(stat.st_mode)))
     }
@@ -129,7 +141,7 @@ impl Folder {
     /// Opens a regular file for reading, none if there is nothing of that name.
     ///
     /// # Errors
-    /// [`Error::NotPlain`] if it is anything but a regular file.
+    /// [`Error::NotPlain`] if it is anything but a regular file, or [`Error::Io`].
     pub fn open_file(&self, name: impl AsRef<OsStr>) -> Result<Option<File>> {
         self.open_plain(name.as_ref(), OFlag::O_RDONLY)
     }
@@ -141,6 +153,9 @@ impl Folder {
     }
 
     /// Opens a file for writing, emptied or made anew. Refuses to write through a link.
+    ///
+    /// # Errors
+    /// [`Error::NotPlain`] if there is anything but a regular file, or [`Error::Io`].
     pub fn create_file(&self, name: impl AsRef<OsStr>) -> Result<File> {
         let name = name.as_ref();
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
@@ -177,7 +192,7 @@ impl Folder {
     /// Reads a small file of ours whole, none if it is not there.
     ///
     /// # Errors
-    /// [`Error::SealInvalid`] if it is longer than `limit` bytes.
+    /// [`Error::SealInvalid`] if it is longer than `limit` bytes, or as [`Folder::open_file`].
     pub fn read(&self, name: impl AsRef<OsStr>, limit: u64) -> Result<Option<Vec<u8>>> {
         let name = name.as_ref();
         let Some(file) = self.open_file(name)? else {
@@ -195,12 +210,18 @@ impl Folder {
     }
 
     /// Gives a file of the directory another name in it; one of that name gives way.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as the file system says.
     pub fn rename(&self, name: &str, new_name: &str) -> Result<()> {
         renameat(&self.fd, name, &self.fd, new_name)
             .map_err(|errno| self.failed("rename to", OsStr::new(new_name), errno))
     }
 
     /// The names in the directory, sorted by their bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as the file system says.
     pub fn names(&self) -> Result<Vec<OsString>> {
         let mut names = self.first_names(usize::MAX)?;
         names.sort_unstable();
@@ -208,6 +229,9 @@ impl Folder {
     }
 
     /// Whether there is nothing in it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as the file system says.
     pub fn is_empty(&self) -> Result<bool> {
         Ok(self.first_names(1)?.is_empty())
     }
@@ -231,11 +255,17 @@ impl Folder {
     }
 
     /// Where a symbolic link points to. It is not followed.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as the file system says.
     pub fn read_link(&self, name: &OsStr) -> Result<OsString> {
         readlinkat(&self.fd, name).map_err(|errno| self.failed("read link", name, errno))
     }
 
     /// Removes a file or link; that it is gone already is fine.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as the file system says.
     pub fn remove_file(&self, name: impl AsRef<OsStr>) -> Result<()> {
         let name = name.as_ref();
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
@@ -245,6 +275,9 @@ impl Folder {
     }
 
     /// Removes an empty directory; answers whether it is gone.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as the file system says.
     pub fn remove_empty_dir(&self, name: impl AsRef<OsStr>) -> Result<bool> {
         let name = name.as_ref();
         match unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir) {
@@ -256,6 +289,10 @@ impl Folder {
 
     /// Removes everything below this name. Links are removed, not followed; another file system mounted inside
     /// stops it. The sizes of the files that are gone are added to `freed`, also where it stops half way.
+    ///
+    /// # Errors
+    /// [`Error::Occupied`] where another volume is mounted inside or it is nested too deep, [`Error::Io`] also if somebody
+    /// goes on writing there.
     pub fn remove_tree(&self, name: impl AsRef<OsStr>, freed: &mut u64) -> Result<()> {
         let name = name.as_ref();
         let Some(stat) = self.stat(name)? else {
@@ -312,6 +349,9 @@ impl Folder {
     }
 
     /// Makes the names in the directory last over a power cut, where the file system can.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; not for file systems that cannot.
     pub fn sync(&self) -> Result<()> {
         match fsync(&self.fd) {
             Ok(()) | Err(Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EROFS) => Ok(()),

@@ -13,6 +13,7 @@
 //! /<namespace>/<prefix>/<backup>/       what the tool wrote, and `holdfast.json`, the seal
 //! /<namespace>/<prefix>/.holdfast/<backup>/   metadata: claim, lock and the tool's log
 //! ```
+#![warn(clippy::missing_errors_doc)]
 
 mod aside;
 mod attempt;

@@ -162,6 +162,9 @@ pub struct Seal {
 
 impl Seal {
     /// Writes it, with its own digest as last line.
+    ///
+    /// # Errors
+    /// Those of `out`.
     pub fn write_to(&self, out: impl Write) -> io::Result<()> {
         let mut out = HashWriter {
             inner: BufWriter::new(out),
