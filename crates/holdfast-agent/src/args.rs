@@ -142,6 +142,11 @@ impl Settings {
         &self.name
     }
 
+    /// The pod's uid; empty if it is not known.
+    pub(crate) fn pod_uid(&self) -> &str {
+        &self.pod_uid
+    }
+
     /// The run.
     pub(crate) fn run(&self) -> i32 {
         self.run

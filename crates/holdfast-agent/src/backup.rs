@@ -11,8 +11,8 @@ use crate::tool;
 use holdfast_api::agent::{AgentResult, Outcome};
 use holdfast_api::condition::Reason;
 use holdfast_store::{
-    Claimant, Claimed, Contents, FORMAT_VERSION, Folder, Found, Repository, Scan, Seal, TOOL_LOG, Work,
-    new_repository_id, scan,
+    Claimant, Claimed, Contents, FORMAT_VERSION, Folder, Found, Repo as _, Repository, Scan, Seal, TOOL_LOG, Waiting,
+    Work, find, new_repository_id, scan,
 };
 use nix::sys::statvfs::fstatvfs;
 use serde_json::{Value, json};
@@ -24,10 +24,15 @@ const NO_SPACE: u64 = 1 << 20;
 /// Claims, runs the tool, hashes and seals. A run that is sealed already is reported again.
 pub(crate) fn run(settings: &Settings, argv: &[OsString], signals: &Signals) -> Result<AgentResult, Failure> {
     let (claimant, path) = (settings.claimant()?, settings.path()?);
-    let repository = Repository::open_or_create(&settings.root, &settings.repository_id, &new_repository_id()?)?;
+    let id = new_repository_id()?;
+    let repository = Repository::open_or_create(&settings.root, &settings.repository_id, &id, settings.pod_uid())?;
     let stop = || signals.seen().is_some();
     let now = jiff::Timestamp::now();
-    let work = match repository.claim(&path, &claimant, now, settings.lock_wait, &stop)? {
+    let waiting = Waiting {
+        wait: settings.lock_wait,
+        stop: &stop,
+    };
+    let work = match repository.claim(&path, &claimant, now, &waiting)? {
         Claimed::Work(work) => work,
         Claimed::Sealed(seal) => {
             say(&format!(
@@ -40,7 +45,7 @@ pub(crate) fn run(settings: &Settings, argv: &[OsString], signals: &Signals) -> 
     say(&format!("claimed {path} for run {}", claimant.run));
     let dir = settings.root.join(path.to_string().trim_start_matches('/'));
     let backup_dir = (!settings.has_backup_dir).then_some(dir.as_path());
-    let log = work.desk().again().map(|desk| LogFile::new(desk, TOOL_LOG))?;
+    let log = work.metadata().again().map(|folder| LogFile::new(folder, TOOL_LOG))?;
     tool::run(argv, backup_dir, Some(log), signals).map_err(|failure| when_full(failure, &work))?;
     seal(settings, &repository, &work, &claimant, &stop)
 }
@@ -116,7 +121,7 @@ fn seal(
 pub(crate) fn report(settings: &Settings) -> Result<AgentResult, Failure> {
     let (uid, path) = (settings.uid()?, settings.path()?);
     let repository = Repository::open(&settings.root, &settings.repository_id)?;
-    match repository.find(&path, uid)? {
+    match find(&repository, &path, uid)? {
         Found::Sealed(found) if found.seal.run == settings.run() => fitting(of_seal(&found.seal, Outcome::Sealed)),
         Found::Sealed(found) => Err(unsealed(format!(
             "`{path}` is sealed by run {}, not by run {}",
@@ -127,7 +132,7 @@ pub(crate) fn report(settings: &Settings) -> Result<AgentResult, Failure> {
             "`{path}` was claimed by pod {} at {} and never sealed",
             claim.pod_uid, claim.time
         ))),
-        Found::Nothing if repository.is_tombed(uid)? => Err(Failure::new(
+        Found::Nothing if repository.has_tombstone(uid)? => Err(Failure::new(
             Reason::AlreadyDeleted,
             format!("backup {uid} was deleted"),
         )),
@@ -164,7 +169,7 @@ fn parent(spec: &Value) -> Option<String> {
 
 /// Tools say all sorts of things when a volume is full; we say that.
 fn when_full(failure: Failure, work: &Work) -> Failure {
-    let free = fstatvfs(work.desk()).map(|stat| (stat.blocks(), stat.blocks_available() * stat.fragment_size()));
+    let free = fstatvfs(work.metadata()).map(|stat| (stat.blocks(), stat.blocks_available() * stat.fragment_size()));
     match free {
         Ok((blocks, free)) if blocks > 0 && free < NO_SPACE && failure.reason == Reason::ToolFailed => Failure {
             reason: Reason::RepositoryFull,

@@ -5,14 +5,14 @@ use crate::failure::Failure;
 use crate::log::say;
 use holdfast_api::agent::{AgentResult, Outcome as Told};
 use holdfast_api::condition::Reason;
-use holdfast_store::{Outcome, Repository, new_repository_id, purge};
+use holdfast_store::{Outcome, Repository, new_repository_id, purge, remove_expired_tombstones};
 
 /// Removes them all; one that cannot be removed does not keep the others.
 pub(crate) fn run(settings: &Settings) -> Result<AgentResult, Failure> {
     let entries = settings.purge()?;
-    // A volume that nothing was ever written to becomes a repository here: the tombs need one.
+    // A volume that nothing was ever written to becomes a repository here: the tombstones need one.
     let id = new_repository_id()?;
-    let repository = Repository::open_or_create(&settings.root, &settings.repository_id, &id)?;
+    let repository = Repository::open_or_create(&settings.root, &settings.repository_id, &id, settings.pod_uid())?;
     let now = jiff::Timestamp::now();
     let (mut done, mut freed) = (0, 0);
     let (mut refused, mut failed) = (Vec::new(), Vec::new());
@@ -37,9 +37,9 @@ pub(crate) fn run(settings: &Settings) -> Result<AgentResult, Failure> {
             }
         }
     }
-    match repository.remove_expired_tombs(now) {
+    match remove_expired_tombstones(&repository, now) {
         Ok(0) => {}
-        Ok(tombs) => say(&format!("{tombs} old tombs removed")),
+        Ok(expired) => say(&format!("{expired} old tombstones removed")),
         Err(error) => say(&error.to_string()),
     }
     // What may pass goes first: another try settles it, and finds what is refused again.

@@ -9,7 +9,7 @@ use crate::target::Targets;
 use crate::tool;
 use holdfast_api::agent::{AgentResult, Outcome};
 use holdfast_api::condition::Reason;
-use holdfast_store::{Found, Repository, Scan, Sealed};
+use holdfast_store::{Error, Found, Place, Repository, Scan, Sealed, find};
 use std::ffi::OsString;
 
 /// Checks the seal, the targets, and every byte.
@@ -45,10 +45,10 @@ pub(crate) fn restore(settings: &Settings, argv: &[OsString], signals: &Signals)
     fitting(of_seal(&found.seal, Outcome::Restored))
 }
 
-fn sealed(settings: &Settings) -> Result<Box<Sealed>, Failure> {
+fn sealed(settings: &Settings) -> Result<Box<Sealed<Place>>, Failure> {
     let (uid, path, digest) = (settings.uid()?, settings.path()?, settings.digest()?);
     let repository = Repository::open(&settings.root, &settings.repository_id)?;
-    let found = match repository.find(&path, uid)? {
+    let found = match find(&repository, &path, uid)? {
         Found::Sealed(found) => found,
         Found::Claimed(_) => return Err(no_seal(format!("`{path}` in the repository was never sealed"))),
         Found::Nothing => return Err(no_seal(format!("there is no backup at `{path}` in the repository"))),
@@ -63,13 +63,15 @@ fn sealed(settings: &Settings) -> Result<Box<Sealed>, Failure> {
     Ok(found)
 }
 
-fn check(found: &Sealed, digests: bool, signals: &Signals) -> Result<(), Failure> {
+fn check(found: &Sealed<Place>, digests: bool, signals: &Signals) -> Result<(), Failure> {
     let stop = || signals.seen().is_some();
     let how = Scan {
         sync: false,
         stop: &stop,
     };
-    holdfast_store::verify(&found.dir, &found.seal, digests, &how).map_err(Failure::from)
+    let gone = || Error::Digest(format!("the directory of the backup at {} is gone", found.seal.path));
+    let dir = found.place.dir()?.ok_or_else(gone)?;
+    holdfast_store::verify(&dir, &found.seal, digests, &how).map_err(Failure::from)
 }
 
 fn no_seal(text: String) -> Failure {

@@ -3,7 +3,7 @@
 use crate::args::Settings;
 use crate::failure::Failure;
 use holdfast_api::condition::Reason;
-use holdfast_store::{Error, Folder};
+use holdfast_store::{Error, Folder, is_set_aside};
 use nix::unistd::syncfs;
 use serde_json::json;
 use std::path::Path;
@@ -35,9 +35,11 @@ impl Targets {
             "backupUid": settings.uid()?,
             "since": jiff::Timestamp::now().to_string(),
         });
+        let mark = format!("{mark}\n");
         for target in &self.0 {
             target
-                .write(DIRTY_FILE, format!("{mark}\n").as_bytes())
+                .remove_set_aside(DIRTY_FILE)
+                .and_then(|()| target.write(DIRTY_FILE, mark.as_bytes(), settings.pod_uid()))
                 .map_err(of_target)?;
         }
         Ok(())
@@ -63,7 +65,8 @@ fn open(path: &Path, replace: bool) -> Result<Folder, Failure> {
     let folder = Folder::open_root(path).map_err(of_target)?;
     let names = folder.names().map_err(of_target)?;
     let ours = |name: &std::ffi::OsString| name == DIRTY_FILE;
-    let known = |name: &std::ffi::OsString| name == LOST_AND_FOUND;
+    // A mark that was cut off before it stood: nothing was written after it.
+    let known = |name: &std::ffi::OsString| name == LOST_AND_FOUND || is_set_aside(DIRTY_FILE, name);
     if replace || names.iter().any(ours) || names.iter().all(known) {
         return Ok(folder);
     }

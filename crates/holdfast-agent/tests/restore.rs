@@ -101,6 +101,23 @@ fn a_target_with_data_is_left_alone_unless_it_may_be_replaced() {
 }
 
 #[test]
+fn a_mark_that_was_cut_off_is_no_data_and_goes() {
+    let stage = Stage::new();
+    for left in [".holdfast-dirty.1.new", ".holdfast-dirty.pod-1.00.new"] {
+        fs::write(stage.target.join(left), "{").unwrap();
+    }
+    assert_eq!(stage.agent(&["verify"]).run().code, Some(0));
+    let restored = stage.restore("cp $BACKUP_DIR/a $TARGET/").run();
+    assert_eq!(restored.code, Some(0), "{restored:?}");
+    let mut names: Vec<_> = fs::read_dir(&stage.target)
+        .unwrap()
+        .map(|one| one.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["a", "lost+found"]);
+}
+
+#[test]
 fn damage_is_found_before_anything_is_touched() {
     type Harm = fn(&Stage);
     let at = |stage: &Stage, name: &str| stage.bench.at("ns/shop/b1").join(name);

@@ -110,9 +110,13 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     index_feed::follow_backups(&context, &backups);
     forward(&context);
     let messages = Queue::new("messages");
-    service
-        .bus
-        .wake_leader(&service, "gc", &[BusEventKind::BackupCompleted], &messages, &context.leader);
+    service.bus.wake_leader(
+        &service,
+        "gc",
+        &[BusEventKind::BackupCompleted],
+        &messages,
+        &context.leader,
+    );
     service.spawn("slow pass", slow_pass(Arc::clone(&context)));
     let Queues {
         groups,

@@ -57,11 +57,11 @@ impl Claim {
         self.uid == other.uid && self.run == other.run && self.pod_uid == other.pod_uid
     }
 
-    pub(crate) fn read(desk: &Folder) -> Result<Option<Self>> {
-        let Some(bytes) = desk.read(CLAIM_FILE, CLAIM_MAX)? else {
+    pub(crate) fn read(metadata: &Folder) -> Result<Option<Self>> {
+        let Some(bytes) = metadata.read(CLAIM_FILE, CLAIM_MAX)? else {
             return Ok(None);
         };
-        let what = format!("{}/{CLAIM_FILE}", desk.label());
+        let what = format!("{}/{CLAIM_FILE}", metadata.label());
         if let Some(found) = known_version(&bytes).filter(|v| newer(*v)) {
             return Err(Error::Newer {
                 what,
@@ -74,10 +74,10 @@ impl Claim {
             .map_err(|error| Error::Occupied(format!("{what} is not a claim of Holdfast: {error}")))
     }
 
-    pub(crate) fn write(&self, desk: &Folder) -> Result<()> {
+    pub(crate) fn write(&self, metadata: &Folder) -> Result<()> {
         let mut bytes =
             serde_json::to_vec(self).map_err(|error| Error::io("write claim", std::io::Error::other(error)))?;
         bytes.push(b'\n');
-        desk.write(CLAIM_FILE, &bytes)
+        metadata.write(CLAIM_FILE, &bytes, &self.pod_uid)
     }
 }

@@ -28,7 +28,7 @@ pub enum Error {
     #[error("{0}")]
     Busy(String),
     /// The backup was purged; a late pod of it must not bring it back.
-    #[error("backup {0} was deleted: its tomb is in the repository")]
+    #[error("backup {0} was deleted: its tombstone is in the repository")]
     Tombed(String),
     /// Not the repository that was expected.
     #[error("{0}")]

@@ -6,10 +6,10 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, fsync, linkat, unlinkat};
+use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
@@ -45,6 +45,9 @@ pub struct Folder {
 
 impl Folder {
     /// Opens a directory by its path in the file system: the root of a volume.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as the file system says.
     pub fn open_root(path: &Path) -> Result<Self> {
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | OFlag::O_RDONLY;
         let label = path.display().to_string();
@@ -59,6 +62,9 @@ impl Folder {
     }
 
     /// A second handle of the same directory.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as the file system says.
     pub fn again(&self) -> Result<Self> {
         let fd = self
             .fd
@@ -74,14 +80,14 @@ impl Folder {
         format!("{}/{}", self.label, name.to_string_lossy().escape_debug())
     }
 
-    fn failed(&self, verb: &str, name: &OsStr, errno: Errno) -> Error {
+    pub(crate) fn failed(&self, verb: &str, name: &OsStr, errno: Errno) -> Error {
         Error::io(format!("{verb} {}", self.named(name)), errno)
     }
 
     /// Opens the directory of this name, none if there is nothing of that name.
     ///
     /// # Errors
-    /// [`Error::NotPlain`] if it is a symbolic link or no directory.
+    /// [`Error::NotPlain`] if it is a symbolic link or no directory, or [`Error::Io`].
     pub fn open_dir(&self, name: impl AsRef<OsStr>) -> Result<Option<Self>> {
         let name = name.as_ref();
         match openat(&self.fd, name, DIRECTORY, Mode::empty()) {
@@ -96,6 +102,9 @@ impl Folder {
     }
 
     /// Opens the directory of this name and makes it first if need be.
+    ///
+    /// # Errors
+    /// As [`Folder::open_dir`], or [`Error::Io`].
     pub fn make_dir(&self, name: impl AsRef<OsStr>) -> Result<Self> {
         let name = name.as_ref();
         match mkdirat(&self.fd, name, DIR_MODE) {
@@ -108,6 +117,9 @@ impl Folder {
     }
 
     /// What a name stands for, none if there is nothing of that name.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as the file system says.
     pub fn kind(&self, name: impl AsRef<OsStr>) -> Result<Option<Kind>> {
         Ok(self.stat(name.as_ref())?.map(|stat| kind_of(stat.st_mode)))
     }
@@ -129,7 +141,7 @@ impl Folder {
     /// Opens a regular file for reading, none if there is nothing of that name.
     ///
     /// # Errors
-    /// [`Error::NotPlain`] if it is anything but a regular file.
+    /// [`Error::NotPlain`] if it is anything but a regular file, or [`Error::Io`].
     pub fn open_file(&self, name: impl AsRef<OsStr>) -> Result<Option<File>> {
         self.open_plain(name.as_ref(), OFlag::O_RDONLY)
     }
@@ -141,9 +153,20 @@ impl Folder {
     }
 
     /// Opens a file for writing, emptied or made anew. Refuses to write through a link.
+    ///
+    /// # Errors
+    /// [`Error::NotPlain`] if there is anything but a regular file, or [`Error::Io`].
     pub fn create_file(&self, name: impl AsRef<OsStr>) -> Result<File> {
         let name = name.as_ref();
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
+        self.open_plain(name, flags)?
+            .ok_or_else(|| self.failed("create", name, Errno::ENOENT))
+    }
+
+    /// Makes a file for writing; fails if there is anything of that name.
+    pub(crate) fn create_new_file(&self, name: impl AsRef<OsStr>) -> Result<File> {
+        let name = name.as_ref();
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
         self.open_plain(name, flags)?
             .ok_or_else(|| self.failed("create", name, Errno::ENOENT))
     }
@@ -169,7 +192,7 @@ impl Folder {
     /// Reads a small file of ours whole, none if it is not there.
     ///
     /// # Errors
-    /// [`Error::SealInvalid`] if it is longer than `limit` bytes.
+    /// [`Error::SealInvalid`] if it is longer than `limit` bytes, or as [`Folder::open_file`].
     pub fn read(&self, name: impl AsRef<OsStr>, limit: u64) -> Result<Option<Vec<u8>>> {
         let name = name.as_ref();
         let Some(file) = self.open_file(name)? else {
@@ -186,58 +209,34 @@ impl Folder {
         Ok(Some(bytes))
     }
 
-    /// Puts a file in place whole or not at all, also over a power cut: written aside, synced, renamed, directory synced.
-    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let aside = self.write_aside(name, bytes)?;
-        self.rename_into(&aside, self, name)
-    }
-
-    /// As [`Folder::write`], but leaves a file that is already there as it is. Answers whether it was put in place.
-    pub(crate) fn write_new(&self, name: &str, bytes: &[u8]) -> Result<bool> {
-        if self.kind(name)?.is_some() {
-            return Ok(false);
-        }
-        let aside = self.write_aside(name, bytes)?;
-        let linked = linkat(&self.fd, aside.as_str(), &self.fd, name, AtFlags::empty());
-        match linked {
-            Ok(()) | Err(Errno::EEXIST) => {
-                self.remove_file(&aside)?;
-                self.sync()?;
-                Ok(linked.is_ok())
-            }
-            // Some network file systems have no hard links; the window is the time since the look above.
-            Err(Errno::EPERM | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EMLINK) => {
-                self.rename_into(&aside, self, name)?;
-                Ok(true)
-            }
-            Err(errno) => Err(self.failed("create", OsStr::new(name), errno)),
-        }
-    }
-
-    fn write_aside(&self, name: &str, bytes: &[u8]) -> Result<String> {
-        let aside = format!("{name}.{}.new", std::process::id());
-        let mut file = self.create_file(&aside)?;
-        file.write_all(bytes)
-            .and_then(|()| file.sync_all())
-            .map_err(|source| Error::io(format!("write {}/{name}", self.label), source))?;
-        Ok(aside)
-    }
-
-    /// Moves a synced file to its place in another directory of the volume and makes that last.
-    pub(crate) fn rename_into(&self, name: &str, to: &Self, new_name: &str) -> Result<()> {
-        renameat(&self.fd, name, &to.fd, new_name)
-            .map_err(|errno| to.failed("put in place", OsStr::new(new_name), errno))?;
-        to.sync()
-    }
-
     /// Gives a file of the directory another name in it; one of that name gives way.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as the file system says.
     pub fn rename(&self, name: &str, new_name: &str) -> Result<()> {
         renameat(&self.fd, name, &self.fd, new_name)
             .map_err(|errno| self.failed("rename to", OsStr::new(new_name), errno))
     }
 
     /// The names in the directory, sorted by their bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as the file system says.
     pub fn names(&self) -> Result<Vec<OsString>> {
+        let mut names = self.first_names(usize::MAX)?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Whether there is nothing in it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as the file system says.
+    pub fn is_empty(&self) -> Result<bool> {
+        Ok(self.first_names(1)?.is_empty())
+    }
+
+    fn first_names(&self, limit: usize) -> Result<Vec<OsString>> {
         let fail = |errno| Error::io(format!("list {}", self.label), errno);
         // Opened anew: a listing moves the position of the handle it reads.
         let mut dir = Dir::openat(&self.fd, ".", DIRECTORY, Mode::empty()).map_err(fail)?;
@@ -248,22 +247,25 @@ impl Folder {
             if name != b"." && name != b".." {
                 names.push(OsString::from_vec(name.to_vec()));
             }
+            if names.len() >= limit {
+                break;
+            }
         }
-        names.sort_unstable();
         Ok(names)
     }
 
-    /// Whether there is nothing in it.
-    pub fn is_empty(&self) -> Result<bool> {
-        Ok(self.names()?.is_empty())
-    }
-
     /// Where a symbolic link points to. It is not followed.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as the file system says.
     pub fn read_link(&self, name: &OsStr) -> Result<OsString> {
         readlinkat(&self.fd, name).map_err(|errno| self.failed("read link", name, errno))
     }
 
     /// Removes a file or link; that it is gone already is fine.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as the file system says.
     pub fn remove_file(&self, name: impl AsRef<OsStr>) -> Result<()> {
         let name = name.as_ref();
         match unlinkat(&self.fd, name, UnlinkatFlags::NoRemoveDir) {
@@ -273,6 +275,9 @@ impl Folder {
     }
 
     /// Removes an empty directory; answers whether it is gone.
+    ///
+    /// # Errors
+    /// [`Error::Io`] as the file system says.
     pub fn remove_empty_dir(&self, name: impl AsRef<OsStr>) -> Result<bool> {
         let name = name.as_ref();
         match unlinkat(&self.fd, name, UnlinkatFlags::RemoveDir) {
@@ -284,6 +289,10 @@ impl Folder {
 
     /// Removes everything below this name. Links are removed, not followed; another file system mounted inside
     /// stops it. The sizes of the files that are gone are added to `freed`, also where it stops half way.
+    ///
+    /// # Errors
+    /// [`Error::Occupied`] where another volume is mounted inside or it is nested too deep, [`Error::Io`] also if somebody
+    /// goes on writing there.
     pub fn remove_tree(&self, name: impl AsRef<OsStr>, freed: &mut u64) -> Result<()> {
         let name = name.as_ref();
         let Some(stat) = self.stat(name)? else {
@@ -293,12 +302,17 @@ impl Folder {
             return self.remove_counted(name, &stat, freed);
         }
         if let Some(folder) = self.open_dir(name)? {
-            folder.clear(self.device()?, 0, freed)?;
+            folder.remove_all(self, freed)?;
         }
         if self.remove_empty_dir(name)? {
             return Ok(());
         }
         Err(self.failed("remove directory", name, Errno::ENOTEMPTY))
+    }
+
+    /// Removes everything in it, as [`Folder::remove_tree`] does; `parent` is the directory that it is in.
+    pub(crate) fn remove_all(&self, parent: &Self, freed: &mut u64) -> Result<()> {
+        self.clear(parent.device()?, 0, freed)
     }
 
     fn remove_counted(&self, name: &OsStr, stat: &FileStat, freed: &mut u64) -> Result<()> {
@@ -335,6 +349,9 @@ impl Folder {
     }
 
     /// Makes the names in the directory last over a power cut, where the file system can.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; not for file systems that cannot.
     pub fn sync(&self) -> Result<()> {
         match fsync(&self.fd) {
             Ok(()) | Err(Errno::EINVAL | Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EROFS) => Ok(()),

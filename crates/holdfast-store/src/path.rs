@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 use std::fmt;
 
-/// The directory of our bookkeeping, at the root and beside backups. No part of a backup's path may be called so.
+/// The metadata directory, at the root and beside backups. No part of a backup's path may be called so.
 pub const META_DIR: &str = ".holdfast";
 
 const COMPONENT_MAX: usize = 255;
@@ -11,7 +11,7 @@ const PATH_MAX: usize = 3072;
 const UID_MAX: usize = 64;
 
 /// The place of a backup below the root of its repository: at least a namespace and a name, nothing that could
-/// lead out or into our bookkeeping.
+/// lead out or into our metadata.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct BackupPath(Vec<String>);
 

@@ -1,15 +1,15 @@
-//! Removes backups from a repository: tomb first, then only what names the backup's uid, then parents left empty.
+//! Removes backups from a repository: tombstone first, then only what names the backup's uid, then what is left empty
+//! above it. Each step does one thing to the repository, so that a test can let anything happen between two of them.
 
-use crate::claim::Claim;
-use crate::folder::Folder;
-use crate::lock::Lock;
-use crate::path::{BackupPath, META_DIR, valid_uid};
-use crate::repository::Repository;
-use crate::seal::{SEAL_FILE, Seal};
-use crate::{CLAIM_FILE, Error, Result, tomb};
+use crate::path::{BackupPath, valid_uid};
+use crate::repo::{Access, Data, Repo};
+use crate::tombstone::Tombstone;
+use crate::{Error, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+
+/// How often a place is looked at in which something is new again and again.
+const LOOKS_MAX: u32 = 3;
 
 /// A backup to remove.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,130 +33,158 @@ pub enum Outcome {
     Gone,
     /// It is not ours to remove; nothing was touched.
     Refused(Error),
-    /// The volume failed us, or somebody still reads it; worth another try.
+    /// The storage failed us, or somebody still reads it; worth another try.
     Failed(Error),
 }
 
-/// Removes one backup. The tomb stays whatever the outcome, so that no late pod fills the directory again. The sizes of
-/// the files that are gone are added to `freed`, whatever the outcome.
-pub fn purge(repository: &Repository, entry: &PurgeEntry, now: Timestamp, freed: &mut u64) -> Outcome {
-    match try_purge(repository, entry, now, freed) {
-        Ok(true) => Outcome::Purged,
-        Ok(false) => Outcome::Gone,
-        Err(error @ (Error::Io { .. } | Error::Busy(_) | Error::Stopped)) => Outcome::Failed(error),
-        Err(error) => Outcome::Refused(error),
-    }
-}
-
-fn try_purge(repository: &Repository, entry: &PurgeEntry, now: Timestamp, freed: &mut u64) -> Result<bool> {
-    if !valid_uid(&entry.uid) {
-        let text = format!("`{}` is not a uid", entry.uid.escape_default());
-        return Err(Error::Occupied(text));
-    }
-    let path = match entry.path.as_str() {
-        "" => None,
-        text => Some(BackupPath::parse(text)?),
-    };
-    if let Some(path) = &path
-        && !entry.name.is_empty()
-        && path.name() != entry.name
-    {
-        let text = format!("`{path}` does not end with the backup's name `{}`", entry.name);
-        return Err(Error::Occupied(text));
-    }
-    tomb::write(repository.root(), &entry.uid, &entry.name, &entry.path, now)?;
-    let Some(path) = path else {
-        return Ok(false);
-    };
-    let Some(parent) = repository.parent_of(&path)? else {
-        return Ok(false);
-    };
-    let removed = remove(&parent, &path, &entry.uid, freed)?;
-    drop(parent);
-    prune(repository.root(), path.parents())?;
-    Ok(removed)
-}
-
-fn remove(parent: &Folder, path: &BackupPath, uid: &str, freed: &mut u64) -> Result<bool> {
-    let meta = parent.open_dir(META_DIR)?;
-    let desk = match &meta {
-        Some(meta) => meta.open_dir(path.name())?,
-        None => None,
-    };
-    let _lock = desk
-        .as_ref()
-        .map(|desk| Lock::exclusive(desk, Duration::ZERO, &|| false))
-        .transpose()?;
-    let claim = desk.as_ref().map(Claim::read).transpose()?.flatten();
-    let dir = parent.open_dir(path.name())?;
-    let ours = claim.as_ref().map(|claim| claim.uid == uid);
-    match (&dir, ours) {
-        (_, Some(false)) => return Err(not_ours(path, uid)),
-        (None, None) if desk.is_none() => return Ok(false),
-        (Some(dir), ours) => check_seal(path, dir, uid, ours)?,
-        (None, _) => {}
-    }
-    if let Some(dir) = dir {
-        // Without its seal it is no backup any more, whatever happens to the rest.
-        dir.remove_tree(SEAL_FILE, freed)?;
-        dir.sync()?;
-        drop(dir);
-        parent.remove_tree(path.name(), freed)?;
-        parent.sync()?;
-    }
-    if let (Some(meta), Some(desk)) = (meta, desk) {
-        clear_desk(&desk, freed)?;
-        meta.remove_empty_dir(path.name())?;
-        meta.sync()?;
-        drop(meta);
-        parent.remove_empty_dir(META_DIR)?;
-    }
-    Ok(true)
-}
-
-/// The claim goes last: until then a purge that was cut off knows what it may remove.
-fn clear_desk(desk: &Folder, freed: &mut u64) -> Result<()> {
-    for name in desk.names()? {
-        if name != CLAIM_FILE {
-            desk.remove_tree(&name, freed)?;
+impl From<Error> for Outcome {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Io { .. } | Error::Busy(_) | Error::Stopped => Self::Failed(error),
+            error => Self::Refused(error),
         }
     }
-    desk.remove_tree(CLAIM_FILE, freed)
 }
 
-/// A seal must be ours too; without a claim it must be there.
-fn check_seal(path: &BackupPath, dir: &Folder, uid: &str, claim_ours: Option<bool>) -> Result<()> {
-    match Seal::read(dir) {
+/// Removes one backup. The tombstone stays whatever the outcome, so that no late pod fills the place again. The sizes of
+/// the files that are gone are added to `freed`, whatever the outcome.
+pub fn purge<R: Repo>(repo: &R, entry: &PurgeEntry, now: Timestamp, freed: &mut u64) -> Outcome {
+    let mut purge = match Purge::new(entry, now) {
+        Ok(purge) => purge,
+        Err(error) => return error.into(),
+    };
+    loop {
+        match purge.step(repo, freed) {
+            Ok(Some(outcome)) => return outcome,
+            Ok(None) => {}
+            Err(error) => return error.into(),
+        }
+    }
+}
+
+/// The removal of one backup. Ended by its outcome or its first error.
+#[derive(Debug)]
+pub struct Purge<R: Repo> {
+    tombstone: Tombstone,
+    path: Option<BackupPath>,
+    /// How often the place was looked at.
+    looks: u32,
+    at: At<R::Place>,
+}
+
+#[derive(Debug)]
+enum At<P> {
+    Tombstone,
+    Look,
+    Data(P),
+    Place(P),
+    Prune,
+    Over,
+}
+
+impl<R: Repo> Purge<R> {
+    /// A removal that has done nothing yet. `now` will be the tombstone's time.
+    ///
+    /// # Errors
+    /// [`Error::Occupied`] or [`Error::Path`] if uid, path or name cannot be those of a backup.
+    pub fn new(entry: &PurgeEntry, now: Timestamp) -> Result<Self> {
+        if !valid_uid(&entry.uid) {
+            let text = format!("`{}` is not a uid", entry.uid.escape_default());
+            return Err(Error::Occupied(text));
+        }
+        let path = match entry.path.as_str() {
+            "" => None,
+            text => Some(BackupPath::parse(text)?),
+        };
+        if let Some(path) = &path
+            && !entry.name.is_empty()
+            && path.name() != entry.name
+        {
+            let text = format!("`{path}` does not end with the backup's name `{}`", entry.name);
+            return Err(Error::Occupied(text));
+        }
+        Ok(Self {
+            tombstone: Tombstone::new(entry, now),
+            path,
+            looks: 0,
+            at: At::Tombstone,
+        })
+    }
+
+    /// Does the next step. None as long as there is another one. What is gone is added to `freed`, in bytes.
+    ///
+    /// # Errors
+    /// [`Error::Occupied`] and others if it is not ours to remove; [`Error::Busy`] or errors of the storage.
+    pub fn step(&mut self, repo: &R, freed: &mut u64) -> Result<Option<Outcome>> {
+        self.at = match (std::mem::replace(&mut self.at, At::Over), &self.path) {
+            (At::Tombstone, _) => {
+                repo.put_tombstone(&self.tombstone)?;
+                At::Look
+            }
+            (At::Look, Some(path)) => {
+                let Some(place) = repo.open_place(path, Access::Remove)? else {
+                    repo.prune(path)?;
+                    return Ok(Some(Outcome::Gone));
+                };
+                may_remove(repo, path, &place, &self.tombstone.uid)?;
+                At::Data(place)
+            }
+            (At::Data(place), _) => {
+                repo.remove_data(&place, freed)?;
+                At::Place(place)
+            }
+            (At::Place(place), _) => self.remove_place(repo, place, freed)?,
+            (At::Prune, Some(path)) => {
+                repo.prune(path)?;
+                return Ok(Some(Outcome::Purged));
+            }
+            (At::Look | At::Prune, None) => return Ok(Some(Outcome::Gone)),
+            (At::Over, _) => return Err(Error::Occupied("this purge is over".to_owned())),
+        };
+        Ok(None)
+    }
+}
+
+impl<R: Repo> Purge<R> {
+    /// The claim goes only when there is no data: without it, nobody would know whose that is.
+    fn remove_place(&mut self, repo: &R, place: R::Place, freed: &mut u64) -> Result<At<R::Place>> {
+        // Another backup of that name may have claimed the place by now.
+        let claim = repo.read_claim(&place)?;
+        if claim.is_some_and(|claim| claim.uid != self.tombstone.uid) {
+            return Ok(At::Prune);
+        }
+        if repo.data(&place)? == Data::None {
+            repo.remove_place(place, freed)?;
+            return Ok(At::Prune);
+        }
+        // A late pod of the backup, which had claimed the place before the tombstone was there, has begun to work.
+        self.looks += 1;
+        if self.looks < LOOKS_MAX {
+            return Ok(At::Look);
+        }
+        Err(Error::Busy(format!(
+            "somebody still writes to `{}`",
+            self.tombstone.path
+        )))
+    }
+}
+
+/// The claim must be ours, and the seal too; without a claim, the seal must be there.
+fn may_remove<R: Repo>(repo: &R, path: &BackupPath, place: &R::Place, uid: &str) -> Result<()> {
+    let not_ours = || {
+        let text = format!("`{path}` in the repository does not name backup {uid}: it was left as it is");
+        Err(Error::Occupied(text))
+    };
+    let claimed = match repo.read_claim(place)? {
+        Some(claim) if claim.uid != uid => return not_ours(),
+        claim => claim.is_some(),
+    };
+    match repo.read_seal(place) {
         Ok(Some(seal)) if seal.uid == uid => Ok(()),
-        Ok(None) if claim_ours == Some(true) || dir.is_empty()? => Ok(()),
-        Ok(_) => Err(not_ours(path, uid)),
+        Ok(None) if claimed || repo.data(place)? == Data::None => Ok(()),
+        Ok(_) => not_ours(),
         // The claim is enough to remove what was damaged.
-        Err(Error::SealInvalid(_)) if claim_ours == Some(true) => Ok(()),
+        Err(Error::SealInvalid(_)) if claimed => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-fn not_ours(path: &BackupPath, uid: &str) -> Error {
-    Error::Occupied(format!(
-        "`{path}` in the repository does not name backup {uid}: it was left as it is"
-    ))
-}
-
-/// Removes directories that are empty now, from the lowest up to, not including, the root.
-fn prune(root: &Folder, parents: &[String]) -> Result<()> {
-    let Some((last, above)) = parents.split_last() else {
-        return Ok(());
-    };
-    let mut folder = root.again()?;
-    for part in above {
-        match folder.open_dir(part)? {
-            Some(below) => folder = below,
-            None => return prune(root, above),
-        }
-    }
-    if folder.remove_empty_dir(last)? {
-        folder.sync()?;
-        return prune(root, above);
-    }
-    Ok(())
 }

@@ -1,5 +1,6 @@
 //! The seal `holdfast.json`: what a complete backup consists of. A directory without a valid one is not a backup.
-//! One JSON document, then a last line `sha256:<hex of every byte before that line>`.
+//! One JSON document, then a last line `sha256:<hex of every byte before that line>`. What was ever stored is read for
+//! ever (`tests/golden`): members that we do not know are passed over, a newer version is refused.
 
 use crate::digest::{Sum, checksum, from_hex, to_hex};
 use crate::folder::Folder;
@@ -11,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 
-/// The newest format version of claims, seals, tombs and markers that we read, and the one that we write.
+/// The newest format version of claims, seals, tombstones and markers that we read, and the one that we write.
 pub const FORMAT_VERSION: u32 = 1;
 /// Name of the seal's file, at the root of the backup's directory.
 pub const SEAL_FILE: &str = "holdfast.json";
@@ -161,6 +162,9 @@ pub struct Seal {
 
 impl Seal {
     /// Writes it, with its own digest as last line.
+    ///
+    /// # Errors
+    /// Those of `out`.
     pub fn write_to(&self, out: impl Write) -> io::Result<()> {
         let mut out = HashWriter {
             inner: BufWriter::new(out),

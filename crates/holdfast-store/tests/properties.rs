@@ -3,14 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use holdfast_store::{
-    BackupPath, Claimant, FileEntry, Outcome, PurgeEntry, RelPath, Repository, Scan, Seal, checksum, purge, scan,
-    verify,
+    BackupPath, Claimant, FileEntry, Outcome, PurgeEntry, RelPath, Repository, Scan, Seal, Waiting, checksum, purge,
+    scan, verify,
 };
 use proptest::prelude::*;
 use serde_json::json;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 fn entry() -> impl Strategy<Value = FileEntry> {
     let path =
@@ -116,10 +115,10 @@ proptest! {
         fs::write(home.path().join("out/b/kept"), "kept").unwrap();
         std::os::unix::fs::symlink("../out", root.join("link")).unwrap();
         std::os::unix::fs::symlink("../../out", root.join("a/out")).unwrap();
-        let repository = Repository::open_or_create(&root, "", "id-1").unwrap();
+        let repository = Repository::open_or_create(&root, "", "id-1", "").unwrap();
         if let Ok(path) = BackupPath::parse(&path) {
             let claimant = Claimant { uid: "u-1".into(), name: "b".into(), run: 1, pod_uid: "p-1".into() };
-            let _ = repository.claim(&path, &claimant, jiff::Timestamp::UNIX_EPOCH, Duration::ZERO, &|| false);
+            let _ = repository.claim(&path, &claimant, jiff::Timestamp::UNIX_EPOCH, &Waiting::NONE);
         }
         let entry = PurgeEntry { uid: "u-1".into(), path: path.clone(), name: String::new() };
         let outcome = purge(&repository, &entry, jiff::Timestamp::UNIX_EPOCH, &mut 0);

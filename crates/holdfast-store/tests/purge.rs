@@ -1,14 +1,95 @@
 //! What a purge removes, and what it leaves.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[macro_use]
 mod support;
 
-use holdfast_store::{Error, Outcome, PurgeEntry, SEAL_FILE, TOMB_KEPT, purge};
+use holdfast_store::{
+    Access, Claim, Error, Found, Outcome, Purge, PurgeEntry, Repo, SEAL_FILE, TOMBSTONE_KEPT, purge,
+    remove_expired_tombstones,
+};
 use jiff::SignedDuration;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use support::{NOW, Place, claim, claimant, purge_entry, sealed, work};
+use support::{NOW, Place, Stage, claim, claimant, found, parsed, purge_entry, sealed, work};
+
+on_every_repository!(
+    another_backups_place_is_never_touched,
+    a_purged_backup_does_not_come_back,
+    what_is_read_is_not_purged,
+    a_purge_that_was_cut_off_goes_on_where_it_was,
+    tombs_stay_a_week,
+);
+
+fn another_backups_place_is_never_touched<S: Stage>() {
+    let stage = S::new();
+    drop(work(stage.repo(), "/ns/b1", &claimant("u-1", 1, "pod-1")));
+    sealed(&stage, "/ns/b2", "u-2");
+    // Claim and seal must both be ours.
+    sealed(&stage, "/ns/b3", "u-3");
+    let place = stage
+        .repo()
+        .open_place(&parsed("/ns/b3"), Access::Read)
+        .unwrap()
+        .unwrap();
+    let claim_of_another = Claim {
+        uid: "u-9".into(),
+        ..stage.repo().read_claim(&place).unwrap().unwrap()
+    };
+    stage.repo().put_claim(&place, &claim_of_another).unwrap();
+    drop(place);
+    for path in ["/ns/b1", "/ns/b2", "/ns/b3"] {
+        let refused = purge(stage.repo(), &purge_entry("u-9", path), NOW, &mut 0);
+        assert!(matches!(refused, Outcome::Refused(Error::Occupied(_))), "{path}");
+    }
+    assert!(matches!(found(stage.repo(), "/ns/b1", "u-1"), Ok(Found::Claimed(_))));
+    assert!(matches!(found(stage.repo(), "/ns/b2", "u-2"), Ok(Found::Sealed(_))));
+    assert_eq!(stage.files("/ns/b3").len(), 1);
+}
+
+fn a_purged_backup_does_not_come_back<S: Stage>() {
+    let stage = S::new();
+    sealed(&stage, "/ns/p/b1", "u-1");
+    let purged = || purge(stage.repo(), &purge_entry("u-1", "/ns/p/b1"), NOW, &mut 0);
+    assert!(matches!(purged(), Outcome::Purged));
+    assert!(matches!(purged(), Outcome::Gone));
+    assert!(matches!(found(stage.repo(), "/ns/p/b1", "u-1"), Ok(Found::Nothing)));
+    assert!(matches!(
+        claim(stage.repo(), "/ns/p/b1", &claimant("u-1", 1, "pod-9")),
+        Err(Error::Tombed(_))
+    ));
+    // The place is free for another.
+    sealed(&stage, "/ns/p/b1", "u-2");
+}
+
+fn what_is_read_is_not_purged<S: Stage>() {
+    let stage = S::new();
+    sealed(&stage, "/ns/b1", "u-1");
+    let readers = [(); 2].map(|()| found(stage.repo(), "/ns/b1", "u-1").unwrap());
+    let purged = || purge(stage.repo(), &purge_entry("u-1", "/ns/b1"), NOW, &mut 0);
+    assert!(matches!(purged(), Outcome::Failed(Error::Busy(_))));
+    drop(readers);
+    assert!(matches!(purged(), Outcome::Purged));
+}
+
+fn a_purge_that_was_cut_off_goes_on_where_it_was<S: Stage>() {
+    for steps in 0..5 {
+        let stage = S::new();
+        sealed(&stage, "/ns/b1", "u-1");
+        let entry = purge_entry("u-1", "/ns/b1");
+        let mut cut = Purge::new(&entry, NOW).unwrap();
+        for _ in 0..steps {
+            assert!(cut.step(stage.repo(), &mut 0).unwrap().is_none(), "{steps}");
+        }
+        drop(cut);
+        let again = purge(stage.repo(), &entry, NOW, &mut 0);
+        let gone = matches!(again, Outcome::Gone);
+        assert!(gone || matches!(again, Outcome::Purged), "{steps}: {again:?}");
+        assert_eq!(gone, steps == 4, "{steps}");
+        assert!(matches!(found(stage.repo(), "/ns/b1", "u-1"), Ok(Found::Nothing)));
+    }
+}
 
 #[test]
 fn foreign_directories_are_never_touched() {
@@ -106,8 +187,8 @@ fn a_purge_counts_what_it_removed_and_nothing_else() {
     fs::write(dir.join("deep/er/data"), vec![0; 100_000]).unwrap();
     symlink("deep/er/data", dir.join("link")).unwrap();
     let (one, other) = (sizes(&place.at("ns/b1")), sizes(&place.at("ns/b2")));
-    let desks = sizes(&place.at("ns/.holdfast"));
-    assert!(one > 100_000 && other > 0 && desks > 0);
+    let metadata = sizes(&place.at("ns/.holdfast"));
+    assert!(one > 100_000 && other > 0 && metadata > 0);
     // A file that another name still holds is not freed; one whose names all go is freed once.
     fs::hard_link(dir.join("deep/er/data"), dir.join("twice")).unwrap();
     fs::write(place.at("elsewhere"), vec![0; 5_000]).unwrap();
@@ -118,7 +199,7 @@ fn a_purge_counts_what_it_removed_and_nothing_else() {
         let outcome = purge(&repository, &purge_entry(uid, path), NOW, &mut freed);
         assert!(matches!(outcome, Outcome::Purged | Outcome::Gone), "{outcome:?}");
     }
-    assert_eq!(freed, 7 + one + other + desks);
+    assert_eq!(freed, 7 + one + other + metadata);
 }
 
 #[test]
@@ -159,23 +240,25 @@ fn a_purge_that_was_cut_off_goes_on() {
     assert!(!place.at("ns").exists());
 }
 
-#[test]
-fn tombs_stay_a_week() {
-    let place = Place::new();
-    let repository = place.repository();
+fn tombs_stay_a_week<S: Stage>() {
+    let stage = S::new();
     let entry = PurgeEntry {
         uid: "u-1".into(),
         path: String::new(),
         name: String::new(),
     };
-    assert!(matches!(purge(&repository, &entry, NOW, &mut 0), Outcome::Gone));
-    assert_eq!(repository.remove_expired_tombs(NOW + TOMB_KEPT).unwrap(), 0);
-    assert!(repository.is_tombed("u-1").unwrap());
+    assert!(matches!(purge(stage.repo(), &entry, NOW, &mut 0), Outcome::Gone));
+    // A second purge does not make it younger.
+    let later = NOW + SignedDuration::from_hours(24);
+    assert!(matches!(purge(stage.repo(), &entry, later, &mut 0), Outcome::Gone));
     assert_eq!(
-        repository
-            .remove_expired_tombs(NOW + TOMB_KEPT + SignedDuration::from_secs(1))
-            .unwrap(),
+        remove_expired_tombstones(stage.repo(), NOW + TOMBSTONE_KEPT).unwrap(),
+        0
+    );
+    assert!(stage.repo().has_tombstone("u-1").unwrap());
+    assert_eq!(
+        remove_expired_tombstones(stage.repo(), NOW + TOMBSTONE_KEPT + SignedDuration::from_secs(1)).unwrap(),
         1
     );
-    assert!(!repository.is_tombed("u-1").unwrap());
+    assert!(!stage.repo().has_tombstone("u-1").unwrap());
 }
