@@ -52,6 +52,8 @@ status.plan.path! string
 status.plan.toolName! string
 status.plan.tool! @free
 status.plan.image! string
+status.plan.imagePullSecrets array
+status.plan.imagePullSecrets[] @free
 status.plan.jobName! string
 status.plan.backoffLimit! @int32
 status.plan.deadline! @time
@@ -177,6 +179,8 @@ status.plan.path! string
 status.plan.toolName! string
 status.plan.tool! @free
 status.plan.image! string
+status.plan.imagePullSecrets array
+status.plan.imagePullSecrets[] @free
 status.plan.workloadKind! string
 status.plan.workloadName! string
 status.plan.workloadUid! string

@@ -2,6 +2,7 @@ mod deletion;
 mod purging;
 mod retention;
 mod scale;
+mod stubborn;
 
 use std::{cell::Cell, sync::Arc};
 
