@@ -41,8 +41,9 @@ impl Cron {
         } else {
             trimmed
         };
+        let plain: Vec<&str> = known.split_whitespace().map(plain).collect();
         let cron = parser
-            .parse(known)
+            .parse(&plain.join(" "))
             .map_err(|error| invalid(format!("is not a cron expression: {error}")))?;
         let cron = Self(cron);
         let start = Timestamp::from_second(SOME_DAY).map_err(|error| invalid(error.to_string()))?;
@@ -78,5 +79,15 @@ impl Cron {
             }
         }
         count
+    }
+}
+
+/// A field that holds every value is `*`, however it is written: of two days only one that is not restricts the other, as
+/// Kubernetes' CronJob has it.
+fn plain(field: &str) -> &str {
+    if matches!(field, "?" | "*/1" | "?/1") {
+        "*"
+    } else {
+        field
     }
 }

@@ -44,6 +44,9 @@ fn expressions_of_five_fields_and_nicknames_are_taken() {
         ("15/15 * * * *", "2026-03-01T02:45:00Z"),
         ("0 2/6 * * *", "2026-03-01T08:00:00Z"),
         ("0 0 1/2 * *", "2026-03-03T00:00:00Z"),
+        // A step of one is no restriction: the other day decides alone.
+        ("0 3 */1 * 3", "2026-03-04T03:00:00Z"),
+        ("0 3 5 * */1", "2026-03-05T03:00:00Z"),
         ("@daily", "2026-03-02T00:00:00Z"),
         ("@midnight", "2026-03-02T00:00:00Z"),
         ("@hourly", "2026-03-01T03:00:00Z"),
