@@ -7,7 +7,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{BackupPlan, schema};
+use crate::{Access, BackupPlan, Location, Unknown, Waiting, schema};
 
 /// What to back up, by which policy.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -161,6 +161,12 @@ pub struct BackupStatus {
     /// Holdfast's own. The run as planned at its start: a later change of policy or tool does not alter it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<BackupPlan>,
+    /// Holdfast's own. What is waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+    /// Holdfast's own. How the removal of its files stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion: Option<Deletion>,
     /// Holdfast's own. Ready, Reconciling and Stalled, with a reason each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
@@ -168,6 +174,54 @@ pub struct BackupStatus {
     /// Holdfast's own. The generation that this status was found for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// Members of a newer version.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: Unknown,
+}
+
+impl BackupStatus {
+    /// Where the bytes lie: as planned, or, for a Backup that has no plan, as the members of the original say, under `uid`.
+    /// None for one that never came to write any.
+    pub fn location(&self, uid: &str) -> Option<Location> {
+        if let Some(plan) = self.plan.as_ref().filter(|plan| plan.location != Location::default()) {
+            return Some(plan.location.clone());
+        }
+        let files = self
+            .manifests
+            .as_ref()
+            .and_then(|manifests| manifests.backup_tool.as_ref());
+        let path = files
+            .and_then(|files| files.file_path.clone())
+            .filter(|path| !path.is_empty())?;
+        let claim = self
+            .persistent_volume_claim_name
+            .clone()
+            .filter(|claim| !claim.is_empty())?;
+        Some(Location {
+            access: Access::mount(claim),
+            path,
+            seal_uid: uid.to_owned(),
+            ..Location::default()
+        })
+    }
+}
+
+/// How the removal of a backup's files stands. Holdfast's own.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+pub struct Deletion {
+    /// Why the files are still there, as one of the documented reasons; not set while the removal goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// Since when that is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// Members of a newer version.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: Unknown,
 }
 
 /// What a backup consists of.

@@ -10,7 +10,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{TargetCluster, schema};
+use crate::{TargetCluster, Unknown, schema};
 
 /// What is backed up, when, where to, and for how long.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -271,11 +271,16 @@ pub struct BackupPolicyStatus {
     /// Holdfast's own. How the schedule of each type of backup stands, by type: `datafile`, `logfile`, `snapshot`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub schedules: BTreeMap<String, ScheduleStatus>,
+    /// Members of a newer version.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: Unknown,
 }
 
 /// How the schedule of one type of backup stands. Holdfast's own.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct ScheduleStatus {
     /// Whether the schedule is on and can be used.
     #[serde(default)]
@@ -289,14 +294,23 @@ pub struct ScheduleStatus {
     /// Why the newest settled slot has no Backup; none where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<MissedSlot>,
+    /// Members of a newer version.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: Unknown,
 }
 
 /// Why a slot has no Backup. Holdfast's own.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct MissedSlot {
     /// Why, as a documented reason.
     pub reason: String,
     /// What happened, for people.
     pub message: String,
+    /// Members of a newer version.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: Unknown,
 }

@@ -12,7 +12,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{SecretReference, schema};
+use crate::{SecretReference, Unknown, schema};
 
 /// Where backups are kept.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, KubeSchema, PartialEq, Serialize)]
@@ -134,11 +134,63 @@ pub struct BackupRepoStatus {
     /// Holdfast's own. How far the repository's deletion has come; only while it is being deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<RepoDeletion>,
+    /// Holdfast's own. What was found wrong and has been told: each is told once, when it comes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub troubles: Vec<RepoTrouble>,
+    /// Holdfast's own. What is known of the repository in each namespace that has sealed backups in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<RepoNamespace>,
+    /// Members of a newer version.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: Unknown,
+}
+
+impl BackupRepoStatus {
+    /// The identity of the repository as it is reached from a namespace, if that is known.
+    pub fn identity_in(&self, namespace: &str) -> Option<&str> {
+        let known = self.namespaces.iter().find(|known| known.namespace == namespace)?;
+        Some(known.identity.as_str()).filter(|identity| !identity.is_empty())
+    }
+}
+
+/// What is known of a repository in one namespace. Holdfast's own.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+pub struct RepoNamespace {
+    /// The namespace.
+    pub namespace: String,
+    /// The identity that the agent found in the repository there: another volume in its place has another one.
+    pub identity: String,
+    /// Uid of the claim that the repository was reached through: a claim made anew may have another volume.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub claim_uid: String,
+    /// Members of a newer version.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: Unknown,
+}
+
+/// Something that is wrong with a repository. Holdfast's own.
+#[derive(Clone, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
+pub struct RepoTrouble {
+    /// Type of the condition that tells of it.
+    pub check: String,
+    /// Why, as one of the documented reasons.
+    pub reason: String,
+    /// Members of a newer version.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: Unknown,
 }
 
 /// How far a repository's deletion has come. Holdfast's own.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
 pub struct RepoDeletion {
     /// Since when the repository is being deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -147,4 +199,8 @@ pub struct RepoDeletion {
     /// while from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volumes_since: Option<Time>,
+    /// Members of a newer version.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: Unknown,
 }

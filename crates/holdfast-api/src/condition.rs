@@ -141,11 +141,21 @@ impl Conditions {
             .set(ConditionType::Stalled, stalled, reason, &message)
     }
 
-    /// Sets one condition to exactly this text.
+    /// Sets one condition to exactly this text, as far as the API server takes it (32 KiB).
     pub fn set(&mut self, kind: ConditionType, status: impl Into<Status>, reason: Reason, text: &str) -> &mut Self {
+        let known = self.list.iter().position(|condition| condition.type_ == kind.as_str());
+        let before = known.map(|at| self.list.remove(at));
         let status = status.into().as_str();
-        let (reason, generation, now) = (reason.as_str(), self.generation, self.now);
-        put(&mut self.list, kind.as_str(), status, reason, text, generation, now);
+        let since = before.filter(|before| before.status == status);
+        let condition = Condition {
+            last_transition_time: since.map_or(Time(self.now), |before| before.last_transition_time),
+            message: text.chars().take(MESSAGE_MAX).collect(),
+            observed_generation: Some(self.generation),
+            reason: reason.as_str().to_owned(),
+            status: status.to_owned(),
+            type_: kind.as_str().to_owned(),
+        };
+        self.list.insert(known.unwrap_or(self.list.len()), condition);
         self
     }
 
@@ -185,58 +195,6 @@ pub fn find(conditions: &[Condition], kind: ConditionType) -> Option<&Condition>
     conditions.iter().find(|condition| condition.type_ == kind.as_str())
 }
 
-/// Sets a condition; true if that changed anything. `now` becomes `lastTransitionTime` only where the status changes.
-///
-/// The message is cut to what the API server takes (32 KiB).
-pub fn set(
-    conditions: &mut Vec<Condition>,
-    kind: &str,
-    status: bool,
-    reason: Reason,
-    message: &str,
-    generation: i64,
-    now: Timestamp,
-) -> bool {
-    let status = Status::from(status).as_str();
-    put(conditions, kind, status, reason.as_str(), message, generation, now)
-}
-
-fn put(
-    conditions: &mut Vec<Condition>,
-    kind: &str,
-    status: &str,
-    reason: &str,
-    message: &str,
-    generation: i64,
-    now: Timestamp,
-) -> bool {
-    let message: String = message.chars().take(MESSAGE_MAX).collect();
-    if let Some(condition) = conditions.iter_mut().find(|condition| condition.type_ == kind) {
-        let turned = condition.status != status;
-        let changed = turned
-            || condition.reason != reason
-            || condition.message != message
-            || condition.observed_generation != Some(generation);
-        if turned {
-            condition.last_transition_time = Time(now);
-        }
-        status.clone_into(&mut condition.status);
-        reason.clone_into(&mut condition.reason);
-        condition.message = message;
-        condition.observed_generation = Some(generation);
-        return changed;
-    }
-    conditions.push(Condition {
-        last_transition_time: Time(now),
-        message,
-        observed_generation: Some(generation),
-        reason: reason.to_owned(),
-        status: status.to_owned(),
-        type_: kind.to_owned(),
-    });
-    true
-}
-
 /// Whether a condition holds.
 pub fn holds(conditions: &[Condition], kind: &str) -> bool {
     conditions
@@ -254,16 +212,21 @@ mod tests {
 
     #[test]
     fn the_transition_time_moves_with_the_status_only() {
-        let (early, late) = (Timestamp::UNIX_EPOCH, Timestamp::from_second(60).unwrap());
-        let mut conditions = Vec::new();
-        assert!(set(&mut conditions, READY, false, Reason::InProgress, "a", 1, early));
-        assert!(!set(&mut conditions, READY, false, Reason::InProgress, "a", 1, late));
-        assert!(set(&mut conditions, READY, false, Reason::ToolFailed, "b", 1, late));
-        assert_eq!(conditions[0].last_transition_time, Time(early));
-        assert!(set(&mut conditions, READY, true, Reason::Completed, "c", 2, late));
-        assert_eq!(conditions[0].last_transition_time, Time(late));
-        assert!(holds(&conditions, READY));
-        assert_eq!(conditions.len(), 1);
+        let set = |list: &[Condition], ready: bool, reason, text, generation, now| {
+            let mut conditions = Conditions::of(list.to_vec(), Some(generation), now);
+            conditions.set(ConditionType::Ready, ready, reason, text);
+            conditions.into_list()
+        };
+        let first = set(&[], false, Reason::InProgress, "a", 1, at(0));
+        assert_eq!(set(&first, false, Reason::InProgress, "a", 1, at(60)), first);
+        let second = set(&first, false, Reason::ToolFailed, "b", 1, at(60));
+        assert_ne!(second, first);
+        assert_eq!(second[0].last_transition_time, Time(at(0)));
+        let third = set(&second, true, Reason::Completed, "c", 2, at(60));
+        assert_ne!(third, second);
+        assert_eq!(third[0].last_transition_time, Time(at(60)));
+        assert!(holds(&third, READY));
+        assert_eq!(third.len(), 1);
     }
 
     #[test]

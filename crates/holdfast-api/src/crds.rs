@@ -33,7 +33,8 @@ pub fn all() -> Result<Vec<(String, Value)>, serde_json::Error> {
 }
 
 /// Takes out what schema generation adds and Kubernetes' own definitions do not have: `null` beside every
-/// optional value (absent is the one way to leave a value out), and widths that say nothing to a user.
+/// optional value (absent is the one way to leave a value out), defaults of whole objects, and widths that say nothing
+/// to a user.
 fn clean(value: &mut Value) {
     match value {
         Value::Object(object) => {
@@ -43,6 +44,7 @@ fn clean(value: &mut Value) {
             {
                 object.remove("required");
             }
+            remove_default(object);
             remove_format(object);
             // kube's rewriting into a structural schema leaves both without their types.
             if object.get("x-kubernetes-int-or-string") == Some(&json!(true)) {
@@ -57,6 +59,16 @@ fn clean(value: &mut Value) {
             values.iter_mut().for_each(clean);
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Such a default is what our types read where nothing is. The API server would write it into what is stored, and refuses
+/// a definition whose default breaks the definition's own rules, as an empty union does.
+fn remove_default(object: &mut Map<String, Value>) {
+    let is_schema = object.get("type").is_some_and(Value::is_string);
+    let is_whole = |default: &Value| default.is_object() || default.is_array();
+    if is_schema && object.get("default").is_some_and(is_whole) {
+        object.remove("default");
     }
 }
 

@@ -14,8 +14,10 @@ mod common;
 pub mod condition;
 pub mod crds;
 pub mod event;
+mod location;
 pub mod metric;
 pub mod names;
+mod newer;
 mod phase;
 mod plan;
 mod reason;
@@ -27,20 +29,28 @@ pub mod suspend_lock;
 
 pub use backup::{
     Backup, BackupLogStatus, BackupPhase, BackupSnapshotStatus, BackupSpec, BackupStatus, BackupToolManifestsStatus,
-    BackupType, ManifestsStatus,
+    BackupType, Deletion, ManifestsStatus,
 };
 pub use backup_policy::{
     BackupPolicy, BackupPolicyHook, BackupPolicyPhase, BackupPolicySpec, BackupPolicyStatus, BackupStatusUpdate,
     BackupStatusUpdateStage, BasePolicy, CommonBackupPolicy, CreatePvcPolicy, MissedSlot, PersistentVolumeClaim,
     PersistentVolumeConfigMap, RetentionSpec, Schedule, SchedulePolicy, ScheduleStatus, SnapshotPolicy,
 };
-pub use backup_repo::{BackupRepo, BackupRepoPhase, BackupRepoSpec, BackupRepoStatus, PvReclaimPolicy, RepoDeletion};
+pub use backup_repo::{
+    BackupRepo, BackupRepoPhase, BackupRepoSpec, BackupRepoStatus, PvReclaimPolicy, RepoDeletion, RepoNamespace,
+    RepoTrouble,
+};
 pub use backup_tool::{
     BackupTool, BackupToolSpec, BackupToolStatus, DeployKind, LogicalConfig, PhysicalConfig, PodRestoreScope,
 };
 pub use common::{BackupPolicySecret, SecretReference, TargetCluster};
+pub use location::{Access, Location, MountAccess, RepositoryReference};
+pub use newer::{NewerFormat, Unknown};
 pub use phase::ObjectMetaExt;
-pub use plan::{BackupPlan, RestorePlan};
+pub use plan::{
+    BackupPlan, BackupReference, HeldWorkload, JobWork, PlannedTool, RestorePlan, RestoreStep, RestoreWork, Source,
+    Stop, Waiting, Work, Writing,
+};
 pub use restore_job::{RestoreJob, RestoreJobPhase, RestoreJobSpec, RestoreJobStatus};
 pub use service::Service;
 pub use storage_provider::{

@@ -1,10 +1,5 @@
 //! Labels, annotations and finalizers, and how the names of children are made.
 
-/// Group of the data-protection kinds.
-pub const GROUP: &str = "dataprotection.kubeblocks.io";
-/// Group of StorageProvider.
-pub const STORAGE_GROUP: &str = "storage.kubeblocks.io";
-
 /// Finalizer of the data-protection kinds.
 pub const FINALIZER: &str = "dataprotection.kubeblocks.io/finalizer";
 /// Finalizer of StorageProvider.

@@ -38,11 +38,6 @@ impl Shown {
         matches!(self, Self::Events | Self::Both)
     }
 
-    /// Whether conditions give the reason.
-    pub const fn in_conditions(self) -> bool {
-        matches!(self, Self::Conditions | Self::Both)
-    }
-
     /// The words in the documents.
     pub const fn as_str(self) -> &'static str {
         match self {

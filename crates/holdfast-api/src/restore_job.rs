@@ -8,7 +8,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{RestorePlan, TargetCluster, schema};
+use crate::{RestorePlan, TargetCluster, Unknown, Waiting, schema};
 
 /// What to restore, and onto which volumes.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -99,6 +99,9 @@ pub struct RestoreJobStatus {
     /// Holdfast's own. The restore as planned at its start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<RestorePlan>,
+    /// Holdfast's own. What is waited for or being done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
     /// Holdfast's own. Ready, Reconciling and Stalled, with a reason each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
@@ -106,4 +109,8 @@ pub struct RestoreJobStatus {
     /// Holdfast's own. The generation that this status was found for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// Members of a newer version.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: Unknown,
 }

@@ -12,6 +12,8 @@
 
 pub mod admission;
 pub mod backup;
+pub mod decision;
+pub mod driver;
 pub mod gc;
 pub mod key;
 pub mod naming;
@@ -20,6 +22,7 @@ pub mod policy;
 pub mod quantity;
 pub mod repo;
 pub mod restore;
+pub mod settings;
 pub mod target;
 pub mod template;
 pub mod ttl;

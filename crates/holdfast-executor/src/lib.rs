@@ -2,7 +2,6 @@
 //!
 //! What to do is decided by [`holdfast_core::backup`]; this crate observes, applies, and waits for its turn.
 
-mod apply;
 mod args;
 mod caches;
 mod metrics;

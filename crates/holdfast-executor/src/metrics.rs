@@ -5,7 +5,7 @@ use std::sync::Arc;
 use holdfast_api::condition::{self, ConditionType};
 use holdfast_api::names::ANNOTATION_ADMITTED;
 use holdfast_api::{Backup, BackupPhase, metric};
-use holdfast_runtime::metrics::{self, GaugeVec, HistogramVec, IntCounterVec};
+use holdfast_runtime::metrics::{Error, GaugeVec, HistogramVec, IntCounterVec};
 use holdfast_runtime::{Service, clock};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -19,12 +19,12 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn register(service: &Service) -> Result<Self, metrics::Error> {
+    pub(crate) fn register(service: &Service) -> Result<Self, Error> {
         Ok(Self {
-            active: metrics::gauge(service, &metric::EXECUTOR_ACTIVE)?,
-            steps: metrics::histogram(service, &metric::EXECUTOR_STEPS)?,
-            failures: metrics::counter(service, &metric::EXECUTOR_FAILURES)?,
-            last_success: metrics::gauge(service, &metric::EXECUTOR_LAST_SUCCESS)?,
+            active: service.meter().gauge(&metric::EXECUTOR_ACTIVE)?,
+            steps: service.meter().histogram(&metric::EXECUTOR_STEPS)?,
+            failures: service.meter().counter(&metric::EXECUTOR_FAILURES)?,
+            last_success: service.meter().gauge(&metric::EXECUTOR_LAST_SUCCESS)?,
         })
     }
 

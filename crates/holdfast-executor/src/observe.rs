@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use holdfast_api::names::{ANNOTATION_TARGET_POD_NAME, ROLE_BACKUP, ROLE_REPORT};
-use holdfast_api::{Backup, BackupPolicy, BackupRepo, BackupTool};
+use holdfast_api::{Backup, BackupPlan, BackupPolicy, BackupRepo, BackupTool};
 use holdfast_core::backup::{Observed, Pods, Read, Seen, Storage, claims_of, report_job_name, section, storage};
+use holdfast_core::driver::Found;
 use holdfast_core::repo::labelled;
 use holdfast_runtime::clock;
 use holdfast_runtime::watch::Key;
@@ -17,8 +18,8 @@ use kube::{Api, ResourceExt as _};
 
 use crate::Context;
 
-/// One pass over a Backup: the copy that is decided on, and what was read for it from the API server.
-pub(crate) struct Pass {
+/// What one pass knows of a Backup: the copy that is decided on, and what was read for it from the API server.
+pub(crate) struct Known {
     pub(crate) backup: Arc<Backup>,
     /// When the API server answered with that copy.
     pub(crate) read_at: Option<Timestamp>,
@@ -42,7 +43,7 @@ struct Target {
     node: Option<Arc<Node>>,
 }
 
-impl Pass {
+impl Known {
     pub(crate) fn new(backup: Arc<Backup>) -> Self {
         Self {
             backup,
@@ -63,17 +64,25 @@ impl Pass {
         self.backup.metadata.namespace.as_deref().unwrap_or_default()
     }
 
+    fn plan(&self) -> Option<&BackupPlan> {
+        self.backup.status.as_ref()?.plan.as_ref()
+    }
+
     fn uid(&self) -> &str {
         self.backup.metadata.uid.as_deref().unwrap_or_default()
     }
 
     fn job_name(&self) -> Option<&str> {
-        Some(self.backup.status.as_ref()?.plan.as_ref()?.job_name.as_str())
+        Some(self.plan()?.work.job().ok()?.job_name.as_str())
     }
 }
 
-fn tool_name(policy: Option<&BackupPolicy>) -> Option<String> {
-    section(policy?)?.backup_tool_name.clone()
+/// The tool as planned, or as it would be planned now.
+fn tool_name(known: &Known, policy: Option<&BackupPolicy>) -> Option<String> {
+    match known.plan() {
+        Some(plan) => Some(plan.work.job().ok()?.tool.name.clone()),
+        None => section(policy?)?.backup_tool_name.clone(),
+    }
 }
 
 /// Which repository and claim a Backup uses: as planned, or as it would be planned now.
@@ -82,19 +91,20 @@ struct Place {
     claim: Option<String>,
 }
 
-fn place(context: &Context, pass: &Pass, policy: Option<&BackupPolicy>, repos: &[Arc<BackupRepo>]) -> Place {
-    if let Some(plan) = pass.backup.status.as_ref().and_then(|status| status.plan.as_ref()) {
+fn place(context: &Context, known: &Known, policy: Option<&BackupPolicy>, repos: &[Arc<BackupRepo>]) -> Place {
+    if let Some(plan) = known.plan() {
+        let repository = plan.location.repository.as_ref();
         return Place {
-            repo: plan.repo_name.clone(),
-            claim: Some(plan.persistent_volume_claim_name.clone()),
+            repo: repository.map(|repository| repository.name.clone()),
+            claim: plan.location.access.claim().ok().map(str::to_owned),
         };
     }
     match policy
         .and_then(section)
-        .map(|section| storage(&pass.backup, section, repos))
+        .map(|section| storage(&known.backup, section, repos))
     {
         Some(Ok(Storage::Repo(name))) => {
-            let repo = repo(context, pass, &name);
+            let repo = repo(context, known, &name);
             let claim = repo
                 .get()
                 .and_then(|repo| repo.status.as_ref()?.backup_pvc_name.clone());
@@ -114,58 +124,60 @@ fn place(context: &Context, pass: &Pass, policy: Option<&BackupPolicy>, repos: &
     }
 }
 
-fn policy(context: &Context, pass: &Pass) -> Seen<BackupPolicy> {
-    let name = &pass.backup.spec.backup_policy_name;
-    pass.policy
+fn policy(context: &Context, known: &Known) -> Seen<BackupPolicy> {
+    let name = &known.backup.spec.backup_policy_name;
+    known
+        .policy
         .clone()
-        .unwrap_or_else(|| Seen::cached(context.caches.policies.get(pass.namespace(), name)))
+        .unwrap_or_else(|| Seen::cached(context.caches.policies.get(known.namespace(), name)))
 }
 
-fn repo(context: &Context, pass: &Pass, name: &str) -> Seen<BackupRepo> {
-    pass.repo
+fn repo(context: &Context, known: &Known, name: &str) -> Seen<BackupRepo> {
+    known
+        .repo
         .clone()
         .unwrap_or_else(|| Seen::cached(context.caches.repos.get("", name)))
 }
 
 /// Everything as it is known now. Touches nothing but memory.
-pub(crate) fn observe(context: &Context, pass: &Pass) -> Observed {
+pub(crate) fn observe(context: &Context, known: &Known) -> Observed {
     let caches = &context.caches;
-    let namespace = pass.namespace();
-    let policy = policy(context, pass);
+    let namespace = known.namespace();
+    let policy = policy(context, known);
     let repos = caches.repos.all();
-    let place = place(context, pass, policy.get(), &repos);
-    let tool = tool_name(policy.get());
-    let job = |known: &Option<Seen<Job>>, name: Option<&str>| {
+    let place = place(context, known, policy.get(), &repos);
+    let tool = tool_name(known, policy.get());
+    let job = |read: &Option<Seen<Job>>, name: Option<&str>| {
         let look = || {
             let name = name?;
             caches
                 .jobs
                 .get(namespace, name)
-                .or_else(|| context.written.created(&pass.backup, name))
+                .or_else(|| context.written.created(&known.backup, name))
         };
-        known.clone().unwrap_or_else(|| Seen::cached(look()))
+        read.clone().unwrap_or_else(|| Seen::cached(look()))
     };
-    let pods = |known: &Option<Pods>, role: &str| {
+    let pods = |read: &Option<Pods>, role: &str| {
         let look = || Pods {
-            items: caches.pods_of(pass.uid(), role),
+            items: caches.pods_of(known.uid(), role),
             live: false,
         };
-        known.clone().unwrap_or_else(look)
+        read.clone().unwrap_or_else(look)
     };
     Observed {
         settings: Arc::clone(&context.settings),
-        backup: Arc::clone(&pass.backup),
-        backup_read: pass.read_at,
-        tool: pass
+        backup: Arc::clone(&known.backup),
+        backup_read: known.read_at,
+        tool: known
             .tool
             .clone()
             .unwrap_or_else(|| Seen::cached(tool.and_then(|name| caches.tools.get("", &name)))),
         repo: place
             .repo
             .as_deref()
-            .map(|name| repo(context, pass, name))
+            .map(|name| repo(context, known, name))
             .unwrap_or_default(),
-        pvc: pass.claim.clone().unwrap_or_else(|| {
+        claim: known.claim.clone().unwrap_or_else(|| {
             Seen::cached(
                 place
                     .claim
@@ -175,53 +187,63 @@ pub(crate) fn observe(context: &Context, pass: &Pass) -> Observed {
         }),
         policy,
         repos,
-        volume: pass.target.volume.clone(),
-        node: pass.target.node.clone(),
-        target: pass.target.pod.clone(),
-        claims: pass.target.claims.clone(),
-        job: job(&pass.job, pass.job_name()),
-        pods: pods(&pass.pods, ROLE_BACKUP),
-        report: job(&pass.report, Some(&report_job_name(&pass.backup))),
-        report_pods: pods(&pass.report_pods, ROLE_REPORT),
-        refused: context.written.refused(&pass.backup),
+        volume: known.target.volume.clone(),
+        node: known.target.node.clone(),
+        target: known.target.pod.clone(),
+        target_claims: known.target.claims.clone(),
+        job: job(&known.job, known.job_name()),
+        pods: pods(&known.pods, ROLE_BACKUP),
+        report: job(&known.report, Some(&report_job_name(&known.backup))),
+        report_pods: pods(&known.report_pods, ROLE_REPORT),
+        refused: context.written.refused(&known.backup),
     }
 }
 
-/// Reads one thing from the API server. False if the Backup is gone: there is nothing left to decide.
-pub(crate) async fn look(context: &Context, pass: &mut Pass, read: Read) -> Result<bool, WriteError> {
+/// Reads one thing from the API server.
+pub(crate) async fn look(context: &Context, known: &mut Known, read: Read) -> Result<Found, WriteError> {
     let client = context.service.client.clone();
-    let namespace = pass.namespace().to_owned();
+    let namespace = known.namespace().to_owned();
     match read {
-        Read::Backup => return look_at_backup(context, pass).await,
+        Read::Backup => return look_at_backup(context, known).await,
         Read::Policy => {
             let api: Api<BackupPolicy> = Api::namespaced(client, &namespace);
-            pass.policy = Some(live(&api, Some(&pass.backup.spec.backup_policy_name)).await?);
+            known.policy = Some(live(&api, Some(&known.backup.spec.backup_policy_name)).await?);
         }
         Read::Tool => {
-            let name = tool_name(policy(context, pass).get());
-            pass.tool = Some(live(&Api::all(client), name.as_deref()).await?);
+            let name = tool_name(known, policy(context, known).get());
+            known.tool = Some(live(&Api::all(client), name.as_deref()).await?);
         }
         Read::Repo => {
-            let place = place(context, pass, policy(context, pass).get(), &context.caches.repos.all());
-            pass.repo = Some(live_repo(&Api::all(client), place.repo.as_deref()).await?);
+            let place = place(
+                context,
+                known,
+                policy(context, known).get(),
+                &context.caches.repos.all(),
+            );
+            known.repo = Some(live_repo(&Api::all(client), place.repo.as_deref()).await?);
         }
         Read::Claim => {
-            let place = place(context, pass, policy(context, pass).get(), &context.caches.repos.all());
-            pass.claim = Some(live(&Api::namespaced(client, &namespace), place.claim.as_deref()).await?);
+            let place = place(
+                context,
+                known,
+                policy(context, known).get(),
+                &context.caches.repos.all(),
+            );
+            known.claim = Some(live(&Api::namespaced(client, &namespace), place.claim.as_deref()).await?);
         }
-        Read::Target => pass.target = look_at_target(context, pass).await?,
+        Read::Target => known.target = look_at_target(context, known).await?,
         Read::Job => {
-            let name = pass.job_name().map(str::to_owned);
-            pass.job = Some(live(&Api::namespaced(client, &namespace), name.as_deref()).await?);
+            let name = known.job_name().map(str::to_owned);
+            known.job = Some(live(&Api::namespaced(client, &namespace), name.as_deref()).await?);
         }
         Read::Report => {
-            let name = report_job_name(&pass.backup);
-            pass.report = Some(live(&Api::namespaced(client, &namespace), Some(&name)).await?);
+            let name = report_job_name(&known.backup);
+            known.report = Some(live(&Api::namespaced(client, &namespace), Some(&name)).await?);
         }
-        Read::Pods => pass.pods = Some(list_pods(context, pass, ROLE_BACKUP).await?),
-        Read::ReportPods => pass.report_pods = Some(list_pods(context, pass, ROLE_REPORT).await?),
+        Read::Pods => known.pods = Some(list_pods(context, known, ROLE_BACKUP).await?),
+        Read::ReportPods => known.report_pods = Some(list_pods(context, known, ROLE_REPORT).await?),
     }
-    Ok(true)
+    Ok(Found::Known)
 }
 
 async fn live<K>(api: &Api<K>, name: Option<&str>) -> Result<Seen<K>, WriteError>
@@ -247,29 +269,29 @@ async fn live_repo(api: &Api<BackupRepo>, name: Option<&str>) -> Result<Seen<Bac
     Ok(Seen::live(labelled(label, &all).cloned().map(Arc::new)))
 }
 
-async fn look_at_backup(context: &Context, pass: &mut Pass) -> Result<bool, WriteError> {
-    let api: Api<Backup> = Api::namespaced(context.service.client.clone(), pass.namespace());
-    let Some(backup) = write::get(&api, &pass.backup.name_any()).await?.map(Arc::new) else {
-        return Ok(false);
+async fn look_at_backup(context: &Context, known: &mut Known) -> Result<Found, WriteError> {
+    let api: Api<Backup> = Api::namespaced(context.service.client.clone(), known.namespace());
+    let Some(backup) = write::get(&api, &known.backup.name_any()).await?.map(Arc::new) else {
+        return Ok(Found::Gone);
     };
-    if backup.uid() != pass.backup.uid() {
-        return Ok(false);
+    if backup.uid() != known.backup.uid() {
+        return Ok(Found::Gone);
     }
-    answered(context, pass, backup);
-    Ok(true)
+    answered(context, known, backup);
+    Ok(Found::Known)
 }
 
 /// Takes over a copy that the API server has just answered with.
-pub(crate) fn answered(context: &Context, pass: &mut Pass, backup: Arc<Backup>) {
+pub(crate) fn answered(context: &Context, known: &mut Known, backup: Arc<Backup>) {
     context.written.backup(&backup);
-    pass.backup = backup;
-    pass.read_at = Some(clock::now());
+    known.backup = backup;
+    known.read_at = Some(clock::now());
 }
 
-async fn look_at_target(context: &Context, pass: &Pass) -> Result<Target, WriteError> {
+async fn look_at_target(context: &Context, known: &Known) -> Result<Target, WriteError> {
     let client = &context.service.client;
-    let namespace = pass.namespace();
-    let Some(name) = pass.backup.annotations().get(ANNOTATION_TARGET_POD_NAME) else {
+    let namespace = known.namespace();
+    let Some(name) = known.backup.annotations().get(ANNOTATION_TARGET_POD_NAME) else {
         return Ok(Target {
             pod: Seen::live(None),
             ..Target::default()
@@ -292,9 +314,9 @@ async fn look_at_target(context: &Context, pass: &Pass) -> Result<Target, WriteE
             .claims
             .extend(context.reads.claims.get(&claims, Key::new(namespace, claim)).await?);
     }
-    let observed = observe(context, pass);
+    let observed = observe(context, known);
     let bound = observed
-        .pvc
+        .claim
         .get()
         .and_then(|claim| claim.spec.as_ref()?.volume_name.clone());
     if let Some(volume) = bound.filter(|name| !name.is_empty()) {
@@ -321,10 +343,10 @@ async fn look_at_target(context: &Context, pass: &Pass) -> Result<Target, WriteE
     Ok(target)
 }
 
-async fn list_pods(context: &Context, pass: &Pass, role: &str) -> Result<Pods, WriteError> {
+async fn list_pods(context: &Context, known: &Known, role: &str) -> Result<Pods, WriteError> {
     use holdfast_api::names::{LABEL_BACKUP_UID, LABEL_ROLE};
-    let api: Api<Pod> = Api::namespaced(context.service.client.clone(), pass.namespace());
-    let selector = format!("{LABEL_BACKUP_UID}={},{LABEL_ROLE}={role}", pass.uid());
+    let api: Api<Pod> = Api::namespaced(context.service.client.clone(), known.namespace());
+    let selector = format!("{LABEL_BACKUP_UID}={},{LABEL_ROLE}={role}", known.uid());
     let pods = write::list(&api, &ListParams::default().labels(&selector)).await?;
     Ok(Pods {
         items: pods.into_iter().map(Arc::new).collect(),

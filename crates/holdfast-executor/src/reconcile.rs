@@ -1,25 +1,24 @@
-//! One pass over a Backup: observe, decide, apply, tell; again until there is nothing to do at once.
+//! One pass over a Backup: what is observed of it, whose turn it is, and what came of each write.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use holdfast_api::event::BusEvent;
 use holdfast_api::names::ANNOTATION_TRACEPARENT;
-use holdfast_core::backup::{self, Decision, Event, Notice, Write, decide};
+use holdfast_api::{Backup, BackupStatus};
+use holdfast_core::backup::{Decision, Read, Write, decide, report_job_name};
+use holdfast_core::decision::{Child, Intent, Kind, Notice, Seen};
+use holdfast_core::driver::{Found, Standing, Written};
 use holdfast_runtime::queue::Next;
+use holdfast_runtime::reconcile::{self, Pass, emit};
+use holdfast_runtime::trace;
 use holdfast_runtime::watch::Key;
-use holdfast_runtime::write::WriteError;
-use holdfast_runtime::{clock, trace};
-use kube::ResourceExt as _;
-use serde_json::{Value, json};
+use holdfast_runtime::write::{Applied, WriteError, apply};
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use kube::{Api, ResourceExt as _};
 
 use crate::Context;
-use crate::apply::{Outcome, apply};
-use crate::observe::{Pass, look, observe};
-use crate::sweep::sweep;
-
-/// More steps than any pass takes. Who needs more goes on a moment later.
-const STEPS: usize = 24;
-const A_MOMENT: Duration = Duration::from_secs(1);
+use crate::observe::{Known, answered, look, observe};
+use crate::sweep::{sooner, sweep};
 
 /// Looks at the Backup of that name, and at Jobs that Backups of that name have left.
 pub(crate) async fn reconcile(context: &Context, key: Key) -> Result<Next, WriteError> {
@@ -31,118 +30,134 @@ pub(crate) async fn reconcile(context: &Context, key: Key) -> Result<Next, Write
     let swept = sweep(context, &key, current.as_deref()).await?;
     let Some(backup) = current else { return Ok(swept) };
     trace::follow(backup.annotations().get(ANNOTATION_TRACEPARENT).map(String::as_str));
-    let next = drive(context, Pass::new(backup)).await?;
-    Ok(sooner(next, swept))
+    let pass = BackupPass {
+        context,
+        known: Known::new(backup),
+        acting: false,
+    };
+    Ok(sooner(reconcile::reconcile(pass).await?, swept))
 }
 
-async fn drive(context: &Context, mut pass: Pass) -> Result<Next, WriteError> {
-    let uid = pass.backup.uid().unwrap_or_default();
-    let mut acting = false;
-    for _ in 0..STEPS {
-        let decision = decide(&observe(context, &pass), clock::now());
-        let Decision {
-            write,
-            events,
-            news,
-            next,
-        } = decision;
-        if write.is_none() && !matches!(next, backup::Next::Read(_)) {
-            context.turns.settled(&uid);
-            return Ok(queued(next));
+struct BackupPass<'a> {
+    context: &'a Context,
+    known: Known,
+    /// Whether it has been this executor's turn in this pass: it goes on with what it has begun.
+    acting: bool,
+}
+
+impl Pass for BackupPass<'_> {
+    type Status = BackupStatus;
+    type Read = Read;
+
+    fn decide(&mut self, now: Timestamp) -> Decision {
+        decide(&observe(self.context, &self.known), now)
+    }
+
+    fn standing(&mut self, intent: Intent) -> Standing {
+        if self.acting {
+            return Standing::Go;
         }
-        if !acting
-            && let Some(wait) = context
-                .turns
-                .wait(&uid, &intent(&pass, write.as_ref()), &context.peers())
-        {
-            return Ok(Next::After(wait));
-        }
-        acting = true;
-        let outcome = match (write, next) {
-            (Some(write), _) => {
-                let before = std::sync::Arc::clone(&pass.backup);
-                let created = matches!(write, Write::CreateJob(_));
-                let outcome = apply(context, &mut pass, write).await?;
-                if outcome == Outcome::Done {
-                    context.metrics.wrote(&before, &pass.backup, created);
-                    tell(context, &pass, events, news).await;
-                }
-                outcome
+        // What is wanted is told apart from what was wanted before: by the copy that it rests on, and its kind.
+        let version = self.known.backup.resource_version().unwrap_or_default();
+        let standing = self.context.turn(self.uid(), &format!("{version}/{intent:?}"));
+        self.acting = standing == Standing::Go;
+        standing
+    }
+
+    async fn read(&mut self, read: Read) -> Result<Found, WriteError> {
+        look(self.context, &mut self.known, read).await
+    }
+
+    async fn write(&mut self, write: Write) -> Result<Written, WriteError> {
+        let before = Arc::clone(&self.known.backup);
+        let touched = self.touched(&write);
+        let created = matches!(touched, Read::Job) && write.created_job().is_some();
+        let client = &self.context.service.client;
+        let api: Api<Backup> = Api::namespaced(client.clone(), self.known.namespace());
+        let stale = match apply(client, &api, &before, write).await {
+            Ok(Applied::Object(backup)) => {
+                answered(self.context, &mut self.known, Arc::new(*backup));
+                None
             }
-            (None, backup::Next::Read(read)) => Outcome::Stale(read),
-            (None, _) => Outcome::Done,
+            Ok(Applied::Created(child)) => {
+                self.created(touched, child);
+                None
+            }
+            // What it is now, or whether it is gone, only a fresh read tells.
+            Ok(Applied::Other) | Err(WriteError::Conflict | WriteError::Exists) => Some(touched),
+            Err(WriteError::NotFound) if touched == Read::Claim => Some(touched),
+            Err(WriteError::NotFound) => return Ok(Written::Gone),
+            Err(WriteError::Refused(text)) if matches!(touched, Read::Job | Read::Report) => {
+                self.context.written.refusal(&before, text);
+                return Ok(Written::Refused);
+            }
+            Err(error) => return Err(error),
         };
-        let gone = match outcome {
-            Outcome::Stale(read) => !look(context, &mut pass, read).await?,
-            Outcome::Gone => true,
-            Outcome::Done | Outcome::Refused => false,
+        if let Some(read) = stale {
+            return Ok(match self.read(read).await? {
+                Found::Known => Written::Stale,
+                Found::Gone => Written::Gone,
+            });
+        }
+        self.context.metrics.wrote(&before, &self.known.backup, created);
+        Ok(Written::Stored)
+    }
+
+    async fn emit(&mut self, notices: Vec<Notice>) {
+        emit(&self.context.service, &*self.known.backup, notices).await;
+    }
+
+    fn settled(&mut self) {
+        self.context.turns.settled(self.uid());
+    }
+}
+
+impl BackupPass<'_> {
+    fn uid(&self) -> &str {
+        self.known.backup.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// What a write changes. A Job that is to be deleted is forgotten at once: whether it is still there, held by a
+    /// finalizer, is read afresh.
+    fn touched(&self, write: &Write) -> Read {
+        let job = |name: &str| {
+            if name == report_job_name(&self.known.backup) {
+                Read::Report
+            } else {
+                Read::Job
+            }
         };
-        if gone {
-            context.turns.settled(&uid);
-            return Ok(Next::AwaitChange);
+        match write {
+            Write::Create(Child::Job(created)) => job(&created.name_any()),
+            Write::Delete(target) if target.kind == Kind::Job => {
+                self.context.written.deleted(self.uid(), &target.name);
+                job(&target.name)
+            }
+            Write::Patch(target, _) if target.kind == Kind::Claim => Read::Claim,
+            _ => Read::Backup,
         }
     }
-    tracing::warn!(backup = %pass.backup.name_any(), "pass did not come to rest");
-    Ok(Next::After(A_MOMENT))
+
+    fn created(&mut self, touched: Read, child: Child) {
+        let Child::Job(job) = child else { return };
+        let job = Arc::<Job>::from(job);
+        self.context.written.job(&self.known.backup, &job);
+        let seen = Some(Seen::live(Some(job)));
+        if touched == Read::Report {
+            self.known.report = seen;
+        } else {
+            self.known.job = seen;
+        }
+    }
 }
 
 impl Context {
-    /// The executors, by the endpoints of their Service.
-    pub(crate) fn peers(&self) -> Vec<std::sync::Arc<k8s_openapi::api::discovery::v1::EndpointSlice>> {
-        self.caches.endpoints.all()
-    }
-}
-
-/// What is about to be done, told apart from what was wanted before: by the copy that it rests on, and its kind.
-fn intent(pass: &Pass, write: Option<&Write>) -> String {
-    let kind = match write {
-        None => "read",
-        Some(Write::Metadata(_)) => "metadata",
-        Some(Write::Status(_)) => "status",
-        Some(Write::CreateJob(_)) => "job",
-        Some(Write::CreateReportJob(_)) => "report",
-        Some(Write::DeleteJob { .. }) => "delete",
-        Some(Write::MarkRepository { .. }) => "mark",
-    };
-    format!("{}/{kind}", pass.backup.resource_version().unwrap_or_default())
-}
-
-/// Events and messages about what is stored now.
-async fn tell(context: &Context, pass: &Pass, events: Vec<Event>, news: Vec<Notice>) {
-    let backup = &*pass.backup;
-    for Event { warning, reason, note } in events {
-        context.service.events.publish(backup, warning, &reason, &note).await;
-    }
-    for Notice {
-        kind,
-        from,
-        start,
-        reason,
-    } in news
-    {
-        let data = reason.map_or(Value::Null, |reason| json!({"reason": reason.as_str()}));
-        context.service.bus.publish(BusEvent {
-            from: from.as_str(),
-            start: Some(start),
-            data,
-            ..BusEvent::of(kind, backup)
-        });
-    }
-}
-
-fn queued(next: backup::Next) -> Next {
-    match next {
-        backup::Next::AwaitChange => Next::AwaitChange,
-        backup::Next::After(wait) => Next::After(wait),
-        backup::Next::Again | backup::Next::Read(_) => Next::After(A_MOMENT),
-    }
-}
-
-/// The earlier of two.
-pub(crate) fn sooner(one: Next, other: Next) -> Next {
-    match (one, other) {
-        (Next::After(one), Next::After(other)) => Next::After(one.min(other)),
-        (Next::After(wait), Next::AwaitChange) | (Next::AwaitChange, Next::After(wait)) => Next::After(wait),
-        (Next::AwaitChange, Next::AwaitChange) => Next::AwaitChange,
+    /// Whether it is this executor's turn to do `what` about the object of that uid, by the endpoints of the executors'
+    /// Service.
+    pub(crate) fn turn(&self, uid: &str, what: &str) -> Standing {
+        match self.turns.wait(uid, what, &self.caches.endpoints.all()) {
+            Some(wait) => Standing::Later(wait),
+            None => Standing::Go,
+        }
     }
 }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use holdfast_api::Backup;
 use holdfast_api::names::LABEL_BACKUP_UID;
 use holdfast_core::backup::{self, Owner, Write, cleanup};
+use holdfast_core::driver::Standing;
 use holdfast_runtime::clock;
 use holdfast_runtime::queue::Next;
 use holdfast_runtime::watch::Key;
-use holdfast_runtime::write::{self, Propagation, WriteError};
+use holdfast_runtime::write::{self, WriteError};
 use k8s_openapi::api::batch::v1::Job;
 use kube::{Api, ResourceExt as _};
 
 use crate::Context;
-use crate::reconcile::sooner;
 
 /// Looks at the Jobs of Backups of that name: of earlier ones, and of one that has ended.
 pub(crate) async fn sweep(context: &Context, key: &Key, current: Option<&Backup>) -> Result<Next, WriteError> {
@@ -41,21 +41,15 @@ async fn sweep_one(context: &Context, key: &Key, job: &Arc<Job>) -> Result<Next,
     let mut decision = cleanup(job, if over { Owner::Over } else { Owner::Unknown }, clock::now());
     let job_uid = job.uid().unwrap_or_default();
     let acts = decision.write.is_some() || matches!(decision.next, backup::Next::Read(_));
-    if acts && let Some(wait) = context.turns.wait(&job_uid, "sweep", &context.peers()) {
+    if acts && let Standing::Later(wait) = context.turn(&job_uid, "sweep") {
         return Ok(Next::After(wait));
     }
     if matches!(decision.next, backup::Next::Read(_)) {
         let owner = owner(context, key, owner_uid).await?;
         decision = cleanup(job, owner, clock::now());
     }
-    if let Some(Write::DeleteJob {
-        name,
-        uid,
-        resource_version,
-    }) = decision.write
-    {
-        let api: Api<Job> = Api::namespaced(context.service.client.clone(), &key.namespace);
-        write::delete(&api, &name, &uid, resource_version.as_deref(), Propagation::Background).await?;
+    if let Some(Write::Delete(target)) = decision.write {
+        write::delete_target(&context.service.client, &target).await?;
         context.turns.settled(&job_uid);
     }
     Ok(match decision.next {
@@ -79,4 +73,13 @@ async fn owner(context: &Context, key: &Key, uid: &str) -> Result<Owner, WriteEr
     } else {
         Owner::Active
     })
+}
+
+/// The earlier of two.
+pub(crate) fn sooner(one: Next, other: Next) -> Next {
+    match (one, other) {
+        (Next::After(one), Next::After(other)) => Next::After(one.min(other)),
+        (Next::After(wait), Next::AwaitChange) | (Next::AwaitChange, Next::After(wait)) => Next::After(wait),
+        (Next::AwaitChange, Next::AwaitChange) => Next::AwaitChange,
+    }
 }

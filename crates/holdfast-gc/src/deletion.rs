@@ -1,37 +1,39 @@
 //! Takes a deleted Backup to its end.
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{fmt::Debug, sync::Arc};
 
 use holdfast_api::{
-    Backup, BackupPhase, ObjectMetaExt as _,
+    Backup, BackupPhase, BackupStatus, ObjectMetaExt as _,
     condition::Reason,
     event::{BusEvent, BusEventKind},
 };
-use holdfast_core::gc::{self, Observed, Place, Write, place};
-use holdfast_runtime::{
-    Next, STAND_BY, clock,
-    watch::Key,
-    write::{self, WriteError},
+use holdfast_core::{
+    decision::{Intent, Notice},
+    driver::{Found, Standing, Written},
+    gc::{self, Decision, Observed, Place, Read, Write},
 };
+use holdfast_runtime::{
+    Next,
+    reconcile::{self, Pass, emit, leads},
+    watch::Key,
+    write::{self, Applied, WriteError, apply},
+};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim};
 use kube::{Api, Resource, ResourceExt as _};
-use serde::de::DeserializeOwned;
 
 use crate::{Context, at, error::Error, index_feed::volume_of, is_deleted};
-
-/// How often a Backup whose files cannot be removed is looked at: its claim may go meanwhile.
-const LOOK_AGAIN: Duration = Duration::from_mins(1);
 
 /// Looks at one Backup.
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, Error> {
     let Some(summary) = context.known(&key).filter(|backup| is_deleted(backup)) else {
         return Ok(Next::AwaitChange);
     };
-    if !context.leader.leads() {
-        return Ok(STAND_BY);
+    if let Standing::Later(wait) = leads(&context.leader) {
+        return Ok(Next::After(wait));
     }
     let uid = summary.uid().unwrap_or_default();
-    let at_ease = summary.status.phase == Some(BackupPhase::Deleting) && summary.status.stalled.is_none();
+    let at_ease = summary.status.phase == Some(BackupPhase::Deleting) && summary.status.trouble.is_none();
     if let Some(volume) = volume_of(&summary).filter(|_| at_ease && context.memory.is_cleared(&uid)) {
         context.queues.volumes.push(volume);
         return Ok(Next::AwaitChange);
@@ -41,54 +43,93 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
         return Ok(Next::AwaitChange);
     };
     let observed = observe(&context, &key, backup).await?;
-    let decision = gc::decide(&observed, clock::now());
-    context.memory.block(&uid, decision.blocked);
-    context.metrics.blocked(context.memory.blocked());
-    if decision.write.is_some() && !context.leader.leads() {
-        return Ok(STAND_BY);
-    }
-    let backup = observed.backup;
-    match decision.write {
-        None => {}
-        Some(Write::Status(status)) => {
-            let status = Some(*status);
-            write::put_status(
-                &api,
-                &Backup {
-                    status,
-                    ..backup.clone()
-                },
-            )
-            .await?;
-        }
-        Some(Write::Release(metadata)) => release(&context, &api, &backup, metadata).await?,
-    }
-    if let Some(event) = decision.event {
-        context
-            .service
-            .events
-            .publish(&backup, event.warning, &event.reason, &event.note)
-            .await;
-    }
-    let Some(claim) = decision.purge else {
-        return Ok(Next::AwaitChange);
+    let pass = Deletion {
+        context: &context,
+        api,
+        key,
+        observed,
+        purge: None,
     };
-    context.memory.clear(&uid);
-    context.queues.volumes.push(Key::new(&key.namespace, claim));
-    Ok(if summary.status.stalled.is_some() {
-        Next::After(LOOK_AGAIN)
-    } else {
-        Next::AwaitChange
-    })
+    Ok(Box::pin(reconcile::reconcile(pass)).await?)
+}
+
+struct Deletion<'a> {
+    context: &'a Context,
+    api: Api<Backup>,
+    key: Key,
+    observed: Observed,
+    /// The claim whose purge has work, once the pass is over.
+    purge: Option<String>,
+}
+
+impl Pass for Deletion<'_> {
+    type Status = BackupStatus;
+    type Read = Read;
+
+    fn decide(&mut self, now: Timestamp) -> Decision {
+        let release = gc::decide(&self.observed, now);
+        let uid = self.observed.backup.metadata.uid.as_deref().unwrap_or_default();
+        self.context.memory.block(uid, release.blocked);
+        self.context.metrics.blocked(self.context.memory.blocked());
+        self.purge = release.purge;
+        release.decision
+    }
+
+    fn standing(&mut self, _: Intent) -> Standing {
+        leads(&self.context.leader)
+    }
+
+    async fn read(&mut self, Read::Everything: Read) -> Result<Found, WriteError> {
+        let uid = self.observed.backup.uid();
+        let found = write::get(&self.api, &self.key.name).await?;
+        let Some(found) = found.filter(|found| found.uid() == uid) else {
+            return Ok(Found::Gone);
+        };
+        self.observed = observe(self.context, &self.key, found).await?;
+        Ok(Found::Known)
+    }
+
+    async fn write(&mut self, write: Write) -> Result<Written, WriteError> {
+        let released = matches!(write, Write::Metadata(_)).then(|| Released::of(self.context, &self.observed.backup));
+        let client = &self.context.service.client;
+        match apply(client, &self.api, &self.observed.backup, write).await {
+            Ok(applied) => {
+                if let Applied::Object(backup) = applied {
+                    self.observed.backup = *backup;
+                }
+                if let Some(released) = released {
+                    released.tell(self.context, &self.observed.backup);
+                }
+                Ok(Written::Stored)
+            }
+            Err(WriteError::Conflict | WriteError::NotFound) => Ok(match self.read(Read::Everything).await? {
+                Found::Known => Written::Stale,
+                Found::Gone => Written::Gone,
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn emit(&mut self, notices: Vec<Notice>) {
+        emit(&self.context.service, &self.observed.backup, notices).await;
+    }
+
+    fn settled(&mut self) {
+        let Some(claim) = self.purge.take() else { return };
+        let uid = self.observed.backup.metadata.uid.as_deref().unwrap_or_default();
+        self.context.memory.clear(uid);
+        self.context.queues.volumes.push(Key::new(&self.key.namespace, claim));
+    }
 }
 
 async fn observe(context: &Context, key: &Key, backup: Backup) -> Result<Observed, WriteError> {
     let client = context.service.client.clone();
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client, &key.namespace);
     let status = backup.status.clone().unwrap_or_default();
-    let claim = match place(&key.name, &status) {
+    let location = status.location(backup.metadata.uid.as_deref().unwrap_or_default());
+    let claim = match Place::of(&key.name, location.as_ref()) {
         Place::Own { claim, .. } => write::get(&claims, claim).await?,
-        Place::Nowhere | Place::Shared { .. } => None,
+        Place::Nowhere | Place::Unknown(_) | Place::Shared { .. } => None,
     };
     Ok(Observed {
         backup,
@@ -105,34 +146,31 @@ pub(crate) async fn is_terminating(context: &Context, namespace: &str) -> Result
     Ok(found.is_none_or(|namespace| namespace.is_terminating()))
 }
 
-/// Takes the finalizer off: the Backup is gone with it.
-pub(crate) async fn release<K>(
-    context: &Context,
-    api: &Api<K>,
-    backup: &K,
-    metadata: serde_json::Value,
-) -> Result<(), WriteError>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-{
-    let uid = backup.uid().unwrap_or_default();
-    // Asked before: with the Backup goes what is remembered of it, and the watch may show that first.
-    let reason = match context.memory.why_retired(&uid) {
-        Some(Reason::Expired) => "expired",
-        Some(_) => "history-limit",
-        None => "user",
-    };
-    match write::patch_metadata(api, backup, metadata).await {
-        Ok(_) => {}
-        Err(WriteError::NotFound) => return Ok(()),
-        Err(error) => return Err(error),
+/// Why a Backup whose finalizer is about to go was deleted: with it goes what is remembered of it, and the watch may show
+/// that before the answer comes.
+pub(crate) struct Released(&'static str);
+
+impl Released {
+    pub(crate) fn of(context: &Context, backup: &impl kube::ResourceExt) -> Self {
+        let uid = backup.uid().unwrap_or_default();
+        Self(match context.memory.why_retired(&uid) {
+            Some(Reason::Expired) => "expired",
+            Some(_) => "history-limit",
+            None => "user",
+        })
     }
-    tracing::info!(backup = %Key::of(backup), reason, "released");
-    context.metrics.deleted(reason);
-    context.service.bus.publish(BusEvent {
-        from: BackupPhase::Deleting.as_str(),
-        data: serde_json::json!({ "reason": reason }),
-        ..BusEvent::of(BusEventKind::BackupDeleted, backup)
-    });
-    Ok(())
+
+    /// Tells that it is gone.
+    pub(crate) fn tell<K>(self, context: &Context, backup: &K)
+    where
+        K: Resource<DynamicType = ()> + Debug,
+    {
+        tracing::info!(backup = %Key::of(backup), reason = self.0, "released");
+        context.metrics.deleted(self.0);
+        context.service.bus.publish(BusEvent {
+            from: BackupPhase::Deleting.as_str(),
+            data: serde_json::json!({ "reason": self.0 }),
+            ..BusEvent::of(BusEventKind::BackupDeleted, backup)
+        });
+    }
 }

@@ -67,6 +67,8 @@ fn note(context: &Context, change: &Change<BackupSummary>) {
         context
             .memory
             .forget(backup.metadata.uid.as_deref().unwrap_or_default());
+        let sealed = backup.seal_uid().unwrap_or_default();
+        context.memory.history(|history| history.forget(sealed));
         context.metrics.blocked(context.memory.blocked());
         if backup.is_going()
             && let Some(volume) = volume_of(backup)
@@ -95,6 +97,6 @@ fn group_of(backup: &BackupSummary) -> Key {
 pub(crate) fn volume_of(backup: &BackupSummary) -> Option<Key> {
     match backup.place() {
         Place::Own { claim, .. } => Some(Key::new(backup.namespace().unwrap_or_default(), claim)),
-        Place::Nowhere | Place::Shared { .. } => None,
+        Place::Nowhere | Place::Unknown(_) | Place::Shared { .. } => None,
     }
 }

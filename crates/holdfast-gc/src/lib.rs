@@ -10,7 +10,6 @@ mod error;
 mod index_feed;
 mod memory;
 mod metrics;
-mod purge_apply;
 mod purges;
 mod retention;
 

@@ -3,7 +3,7 @@
 use holdfast_api::metric;
 use holdfast_runtime::{
     Service,
-    metrics::{self, Error, GaugeVec, HistogramVec, IntCounterVec},
+    metrics::{Error, GaugeVec, HistogramVec, IntCounterVec},
 };
 
 /// gc's own metrics.
@@ -22,12 +22,12 @@ const NONE: &[&str] = &[];
 impl Metrics {
     pub(crate) fn register(service: &Service) -> Result<Self, Error> {
         Ok(Self {
-            deleted: metrics::counter(service, &metric::GC_DELETED)?,
-            purged: metrics::counter(service, &metric::GC_PURGED)?,
-            freed: metrics::counter(service, &metric::GC_FREED)?,
-            purge_failures: metrics::counter(service, &metric::GC_PURGE_FAILURES)?,
-            purge_seconds: metrics::histogram(service, &metric::GC_PURGE_DURATION)?,
-            blocked: metrics::gauge(service, &metric::GC_BLOCKED)?,
+            deleted: service.meter().counter(&metric::GC_DELETED)?,
+            purged: service.meter().counter(&metric::GC_PURGED)?,
+            freed: service.meter().counter(&metric::GC_FREED)?,
+            purge_failures: service.meter().counter(&metric::GC_PURGE_FAILURES)?,
+            purge_seconds: service.meter().histogram(&metric::GC_PURGE_DURATION)?,
+            blocked: service.meter().gauge(&metric::GC_BLOCKED)?,
         })
     }
 

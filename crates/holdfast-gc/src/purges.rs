@@ -1,60 +1,267 @@
-//! Removes the files of deleted Backups, volume by volume: observes one, and applies steps until it rests.
+//! Removes the files of deleted Backups, volume by volume.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
+use holdfast_api::{Backup, BackupStatus, ObjectMetaExt as _, condition::Reason};
 use holdfast_core::{
+    decision::{Child, Intent, Notice, Seen, Write as AnyWrite},
+    driver::{Found, Standing, Written},
     gc::{
         Batch, is_ours,
-        purge_plan::{self, Purge, Step, Volume},
+        purge_plan::{Over, Purge, Step, Volume},
+        volume::{self, Decision, Observed, Obstacle, Plan, Read, Write},
     },
-    pod::{JobState, job_state},
+    pod::{JobState, finished_at, job_state},
 };
 use holdfast_runtime::{
-    Next, STAND_BY, clock,
+    Next, clock,
+    reconcile::{self, Pass, emit, leads},
     watch::Key,
-    write::{self, WriteError},
+    write::{self, Applied, WriteError, apply},
 };
-use jiff::SignedDuration;
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{PersistentVolumeClaim, Pod},
+};
 use kube::{Api, ResourceExt as _, api::ListParams};
 
 use crate::{
     Context, at,
+    deletion::{Released, is_terminating},
     error::Error,
-    purge_apply::{self, After},
 };
 
-/// How many steps one look takes at the most, so that others have their turn.
-const STEPS: usize = 200;
 const JOB_UID: &str = "batch.kubernetes.io/controller-uid";
-const MOMENT: Duration = Duration::from_millis(200);
+/// How soon a Job of ours that is going is looked for again.
+const SOON: SignedDuration = SignedDuration::from_secs(2);
+/// How soon a name that somebody else holds, or a Job that is refused, is tried again.
+const LATER: SignedDuration = SignedDuration::from_secs(30);
 
 /// Looks at one volume: namespace and claim.
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, Error> {
-    if !context.leader.leads() {
-        return Ok(STAND_BY);
+    if let Standing::Later(wait) = leads(&context.leader) {
+        return Ok(Next::After(wait));
     }
-    let mut volume = observe(&context, &key).await?;
-    for _ in 0..STEPS {
-        let step = context
-            .memory
-            .history(|history| purge_plan::decide(&volume, history, clock::now()));
-        if let Step::Rest(wait) = step {
-            return Ok(wait.map_or(Next::AwaitChange, |wait| Next::After(moment(wait))));
-        }
-        if !context.leader.leads() {
-            return Ok(STAND_BY);
-        }
-        match Box::pin(purge_apply::apply(&context, &key, &mut volume, step)).await? {
-            After::Go => {}
-            After::Stop(next) => return Ok(next),
-        }
-    }
-    Ok(Next::After(MOMENT))
+    let observed = Observed {
+        agent_image: context.args.agent_image.clone(),
+        pull_policy: context.args.pull().map(str::to_owned),
+        volume: observe(&context, &key).await?,
+        claim: Seen::default(),
+        whole: None,
+        obstacle: None,
+    };
+    let pass = VolumePass {
+        context: &context,
+        backups: Api::namespaced(context.service.client.clone(), &key.namespace),
+        jobs: Api::namespaced(context.service.client.clone(), &key.namespace),
+        key,
+        observed,
+        plan: None,
+    };
+    Ok(Box::pin(reconcile::reconcile(pass)).await?)
 }
 
-fn moment(wait: SignedDuration) -> Duration {
-    Duration::try_from(wait).unwrap_or_default().max(MOMENT)
+struct VolumePass<'a> {
+    context: &'a Context,
+    backups: Api<Backup>,
+    jobs: Api<Job>,
+    key: Key,
+    observed: Observed,
+    /// What was decided last.
+    plan: Option<Plan>,
+}
+
+impl Pass for VolumePass<'_> {
+    type Status = BackupStatus;
+    type Read = Read;
+
+    fn decide(&mut self, now: Timestamp) -> Decision {
+        let observed = &self.observed;
+        let plan = self
+            .context
+            .memory
+            .history(|history| volume::decide(observed, history, now));
+        if let Some(batch) = &plan.look_closer {
+            self.look_closer(batch);
+        }
+        let decision = plan.decision.clone();
+        self.plan = Some(plan);
+        decision
+    }
+
+    fn standing(&mut self, _: Intent) -> Standing {
+        leads(&self.context.leader)
+    }
+
+    async fn read(&mut self, read: Read) -> Result<Found, WriteError> {
+        match read {
+            Read::Claim => {
+                let claims: Api<PersistentVolumeClaim> =
+                    Api::namespaced(self.context.service.client.clone(), &self.key.namespace);
+                let claim = write::get(&claims, &self.key.name).await?;
+                self.observed.claim = Seen::live(claim.map(Arc::new));
+            }
+            Read::Backup => {
+                if let Some(subject) = self.plan.as_ref().and_then(Plan::subject).cloned() {
+                    let found = write::get(&self.backups, &subject.name_any()).await?;
+                    let found = found.filter(|found| found.metadata.uid == subject.metadata.uid);
+                    self.observed.know(subject.metadata.uid.as_deref(), found);
+                }
+            }
+        }
+        Ok(Found::Known)
+    }
+
+    async fn write(&mut self, write: Write) -> Result<Written, WriteError> {
+        let Some(step) = self.plan.as_ref().map(|plan| plan.step.clone()) else {
+            return Ok(Written::Stale);
+        };
+        match (step, write) {
+            (Step::Create(batch), AnyWrite::Create(Child::Job(job))) => self.create(batch, *job).await,
+            (
+                Step::Remove {
+                    job,
+                    batch,
+                    over,
+                    freed,
+                },
+                write,
+            ) => self.remove(&job, &batch, (over, freed), write).await,
+            (Step::Release(backup), write) => {
+                let released = Released::of(self.context, &*backup);
+                match self.apply(write).await {
+                    Ok(_) => released.tell(self.context, &*backup),
+                    Err(WriteError::NotFound) => {}
+                    Err(error) => return Err(error),
+                }
+                self.observed.know(backup.metadata.uid.as_deref(), None);
+                Ok(Written::Stored)
+            }
+            (_, write) => {
+                if let Applied::Object(backup) = self.apply(write).await? {
+                    let uid = backup.metadata.uid.clone();
+                    self.observed.know(uid.as_deref(), Some(*backup));
+                }
+                Ok(Written::Stored)
+            }
+        }
+    }
+
+    async fn emit(&mut self, notices: Vec<Notice>) {
+        if let Some(backup) = &self.observed.whole {
+            emit(&self.context.service, backup, notices).await;
+        }
+    }
+}
+
+impl VolumePass<'_> {
+    async fn apply(&self, write: Write) -> Result<Applied<Backup>, WriteError> {
+        let nothing = Backup::new("", holdfast_api::BackupSpec::default());
+        let about = self.observed.whole.as_ref().unwrap_or(&nothing);
+        apply(&self.context.service.client, &self.backups, about, write).await
+    }
+
+    async fn create(&mut self, batch: Batch, job: Job) -> Result<Written, WriteError> {
+        let name = job.name_any();
+        let why = match self.apply(AnyWrite::Create(Child::from(job))).await {
+            Ok(Applied::Created(Child::Job(job))) => {
+                tracing::info!(volume = %self.key, backups = batch.entries.len(), job = name, "removing files");
+                let job = Arc::<Job>::from(job);
+                self.context.memory.made(&self.key, &job);
+                self.observed.volume.purges.push(Purge {
+                    job,
+                    batch,
+                    pods: Vec::new(),
+                });
+                return Ok(Written::Stored);
+            }
+            Ok(_) => return Ok(Written::Stale),
+            Err(WriteError::Exists) => return self.exists(batch, name).await,
+            Err(error @ (WriteError::NotFound | WriteError::Refused(_))) => error,
+            Err(error) => return Err(error),
+        };
+        self.look_closer(&batch);
+        let why = format!("the job that removes the files cannot be created: {why}");
+        let terminating = is_terminating(self.context, &self.key.namespace).await?;
+        self.observed.obstacle = Some(Obstacle {
+            batch,
+            trouble: (!terminating).then_some((Reason::PurgeFailed, why)),
+            job: name,
+            again: LATER,
+        });
+        Ok(Written::Refused)
+    }
+
+    /// The name of a new Job is taken: by the same Job, made before, or by somebody else's, which is never touched.
+    async fn exists(&mut self, batch: Batch, name: String) -> Result<Written, WriteError> {
+        let found = write::get(&self.jobs, &name).await?;
+        let (trouble, again) = match found.filter(|job| !job.is_terminating()) {
+            Some(job) if is_ours(&job) && Batch::of(&job).as_ref() == Some(&batch) => {
+                let pods = pods(self.context, &job).await?;
+                let job = Arc::new(job);
+                self.observed.volume.purges.push(Purge { job, batch, pods });
+                return Ok(Written::Stale);
+            }
+            Some(_) => {
+                let why = format!("a job named \"{name}\" exists that does not belong to Holdfast");
+                (Some((Reason::NameTaken, why)), LATER)
+            }
+            None => (None, SOON),
+        };
+        self.observed.obstacle = Some(Obstacle {
+            batch,
+            trouble,
+            job: name,
+            again,
+        });
+        Ok(Written::Stale)
+    }
+
+    async fn remove(
+        &mut self,
+        job: &Arc<Job>,
+        batch: &Batch,
+        (over, freed): (Over, u64),
+        write: Write,
+    ) -> Result<Written, WriteError> {
+        let memory = &self.context.memory;
+        let uid = job.uid().unwrap_or_default();
+        // Noted before: the watch may show the end sooner than the answer comes.
+        memory.remove_job(&uid);
+        if let Err(error) = self.apply(write).await {
+            memory.forget_job(&uid);
+            return Err(error);
+        }
+        tracing::info!(job = %Key::of(&**job), why = ?over, "purge job removed");
+        let purges = &mut self.observed.volume.purges;
+        purges.retain(|purge| purge.job.metadata.uid != job.metadata.uid);
+        self.context.metrics.freed(freed);
+        match over {
+            Over::Purged => {
+                let times = finished_at(job).zip(job.creation_timestamp());
+                let seconds = times.map(|(end, start)| end.duration_since(start.0).as_secs_f64());
+                self.context.metrics.purged(batch.entries.len(), seconds);
+            }
+            Over::Split | Over::Retry => memory.history(|history| history.failed(batch)),
+            Over::Needless => {}
+        }
+        Ok(Written::Stored)
+    }
+
+    /// Lets each Backup of a batch be looked at afresh: its claim or namespace may be gone.
+    fn look_closer(&self, batch: &Batch) {
+        let uids: Vec<&str> = batch.entries.iter().map(|entry| entry.uid.as_str()).collect();
+        let waiting = &self.observed.volume.waiting;
+        for backup in waiting
+            .iter()
+            .filter(|one| one.seal_uid().is_some_and(|uid| uids.contains(&uid)))
+        {
+            let uid = backup.metadata.uid.as_deref().unwrap_or_default();
+            self.context.memory.unclear(uid);
+            self.context.queues.deletions.push(Key::of(&**backup));
+        }
+    }
 }
 
 async fn observe(context: &Context, key: &Key) -> Result<Volume, WriteError> {
@@ -94,7 +301,7 @@ fn of(key: &Key, job: Arc<Job>) -> Option<(Arc<Job>, Batch)> {
 }
 
 /// The pods of a Job: as the watch shows them while it runs; read afresh once it has ended, for their results.
-pub(crate) async fn pods(context: &Context, job: &Job) -> Result<Vec<Arc<Pod>>, WriteError> {
+async fn pods(context: &Context, job: &Job) -> Result<Vec<Arc<Pod>>, WriteError> {
     let (namespace, uid) = (job.namespace().unwrap_or_default(), job.uid().unwrap_or_default());
     let state = job_state(job);
     if state == JobState::Running {

@@ -7,12 +7,14 @@
 // The one place that calls them: everybody else comes here, and so has deadlines and guards.
 #![allow(clippy::disallowed_methods)]
 
+mod apply;
 mod error;
 mod read;
 mod write;
 
 use std::{future::Future, time::Duration};
 
+pub use apply::{Applied, apply, delete_target, patch_target};
 pub use error::{Category, Retry, WriteError};
 pub use holdfast_core::key::Key;
 pub use read::{Read, get, list, list_metadata, read};

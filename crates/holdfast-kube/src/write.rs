@@ -68,7 +68,7 @@ where
 /// As [`put_status`].
 pub async fn patch<K>(api: &Api<K>, object: &K, mut change: Value) -> Result<K, WriteError>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    K: Resource + Clone + DeserializeOwned + Debug,
 {
     let guard = Guard::of(object)?;
     let metadata = change
@@ -127,7 +127,7 @@ struct Guard<'a> {
 
 impl<'a> Guard<'a> {
     /// Refuses an object that was not read from the API server: writing it would not be guarded.
-    fn of<K: Resource<DynamicType = ()>>(object: &'a K) -> Result<Self, WriteError> {
+    fn of<K: Resource>(object: &'a K) -> Result<Self, WriteError> {
         let meta = object.meta();
         match (&meta.name, &meta.uid, &meta.resource_version) {
             (Some(name), Some(uid), Some(version)) if !uid.is_empty() && !version.is_empty() => {
@@ -135,7 +135,7 @@ impl<'a> Guard<'a> {
             }
             _ => Err(WriteError::Refused(format!(
                 "{} without uid and resourceVersion cannot be guarded",
-                K::kind(&())
+                meta.name.as_deref().unwrap_or("an object")
             ))),
         }
     }

@@ -3,9 +3,9 @@
 //! What to do is decided by [`holdfast_core::repo`]; this crate observes and applies. All replicas watch; only the one
 //! that leads writes, and each write is harmless when done twice.
 
-mod apply;
 mod args;
 mod caches;
+mod identity;
 mod memory;
 mod metrics;
 mod observe;
@@ -14,6 +14,7 @@ mod repos;
 
 use std::{sync::Arc, time::Duration};
 
+use holdfast_api::event::BusEventKind;
 use holdfast_runtime::{
     Leader, Queue, Service, SlowPass, queue,
     watch::{Key, synced_or_stopped},
@@ -57,16 +58,29 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
         return Ok(());
     }
     context.caches.forward(&service, &providers, &repos);
+    let completed = Queue::new("completed");
+    service.bus.wake_leader(
+        &service,
+        "repo-manager",
+        &[BusEventKind::BackupCompleted],
+        &completed,
+        &context.leader,
+    );
     service.spawn(
         "slow pass",
         slow_pass(Arc::clone(&context), providers.clone(), repos.clone()),
     );
     tokio::join!(
+        queue::work(&service, completed, 1, |key| identity::heard(
+            Arc::clone(&context),
+            repos.clone(),
+            key
+        )),
         queue::work(&service, providers, 1, |key| providers::reconcile(
             Arc::clone(&context),
             key
         )),
-        queue::work(&service, repos, args.concurrency, |key| repos::reconcile(
+        queue::work(&service, repos.clone(), args.concurrency, |key| repos::reconcile(
             Arc::clone(&context),
             key
         )),
@@ -85,6 +99,7 @@ async fn slow_pass(context: Arc<Context>, providers: Queue, repos: Queue) {
             for repo in context.caches.repos.all() {
                 repos.push(Key::of(&*repo));
             }
+            identity::search(&context, &repos).await;
         } else {
             context.metrics.reset();
         }

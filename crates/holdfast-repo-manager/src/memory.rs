@@ -1,4 +1,5 @@
-//! What was learnt from answers of the API server about claims that could not be made. Losing it costs a request.
+//! What was learnt from answers of the API server: claims that could not be made, and what Backups tell of their
+//! repository. Losing it costs a request.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -6,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use holdfast_core::repo::Sealed;
 use holdfast_runtime::clock;
 
 /// How long a refusal is believed before it is tried again.
@@ -23,6 +25,8 @@ struct Claims {
     refused: BTreeMap<String, (String, Duration)>,
     /// Where a claim of the name exists that the watch does not show.
     hidden: BTreeSet<String>,
+    /// What Backups told of the repository's identity, the first of each namespace and claim.
+    sealed: Vec<Sealed>,
 }
 
 impl Memory {
@@ -60,6 +64,24 @@ impl Memory {
     /// Forgets that a claim exists: it was looked for and is gone.
     pub(crate) fn gone(&self, repo: &str, namespace: &str) {
         self.with(repo, |claims| claims.hidden.remove(namespace));
+    }
+
+    /// Notes what a Backup told of the repository's identity.
+    pub(crate) fn sealed(&self, repo: &str, sealed: Sealed) {
+        self.with(repo, |claims| {
+            let known = |known: &Sealed| known.namespace == sealed.namespace && known.claim_uid == sealed.claim_uid;
+            if !claims.sealed.iter().any(known) {
+                claims.sealed.push(sealed);
+            }
+        });
+    }
+
+    /// What Backups told of the repository's identity. Once it is stored it is remembered no longer.
+    pub(crate) fn told(&self, repo: &str, is_stored: impl Fn(&Sealed) -> bool) -> Vec<Sealed> {
+        self.with(repo, |claims| {
+            claims.sealed.retain(|sealed| !is_stored(sealed));
+            claims.sealed.clone()
+        })
     }
 
     /// Forgets a repository.

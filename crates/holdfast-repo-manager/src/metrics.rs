@@ -3,7 +3,7 @@
 use holdfast_api::{BackupRepoPhase, StorageProvider, StorageProviderPhase, metric};
 use holdfast_runtime::{
     Service,
-    metrics::{self, Error, GaugeVec, IntCounterVec},
+    metrics::{Error, GaugeVec, IntCounterVec},
 };
 
 const REPO_PHASES: [BackupRepoPhase; 4] = [
@@ -26,10 +26,10 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn register(service: &Service) -> Result<Self, Error> {
         Ok(Self {
-            repo_phase: metrics::gauge(service, &metric::REPO_PHASE)?,
-            provider_phase: metrics::gauge(service, &metric::REPO_PROVIDERS)?,
-            warnings: metrics::counter(service, &metric::REPO_PROBLEMS)?,
-            claims: metrics::counter(service, &metric::REPO_CLAIMS_CREATED)?,
+            repo_phase: service.meter().gauge(&metric::REPO_PHASE)?,
+            provider_phase: service.meter().gauge(&metric::REPO_PROVIDERS)?,
+            warnings: service.meter().counter(&metric::REPO_PROBLEMS)?,
+            claims: service.meter().counter(&metric::REPO_CLAIMS_CREATED)?,
         })
     }
 

@@ -6,7 +6,7 @@ use holdfast_api::{
     Backup, BackupPhase, BackupRepo, ObjectMetaExt as _,
     names::{LABEL_BACKUP_REPO_NAME, LABEL_REPO_UID},
 };
-use holdfast_core::repo::{self, Credential, Names, Observed, Waiting};
+use holdfast_core::repo::{self, Credential, Names, Observed, Sealed, Waiting};
 use holdfast_runtime::{
     watch::Cached,
     write::{self, WriteError},
@@ -41,6 +41,7 @@ pub(crate) async fn repo(context: &Context, repo: &BackupRepo) -> Result<Observe
     let provider = &repo.spec.storage_provider_ref;
     observed.provider = present(&context.caches.providers, &Api::all(client), "", provider).await?;
     observed.credential = credential(context, repo).await?;
+    observed.sealed = sealed(context, repo);
     observed.waiting = waiting(&context.caches.waiting.all(), repo);
     let namespaces: BTreeSet<&str> = observed
         .waiting
@@ -119,6 +120,23 @@ async fn credential(context: &Context, repo: &BackupRepo) -> Result<Credential, 
     }
 }
 
+/// What Backups told of the repository's identity that is not known yet. What was told of a claim that is gone is not
+/// true of the one that was made after it.
+fn sealed(context: &Context, repo: &BackupRepo) -> Vec<Sealed> {
+    let name = repo::names(repo).claim;
+    let known = |sealed: &Sealed| {
+        let status = repo.status.as_ref();
+        status.is_some_and(|status| status.identity_in(&sealed.namespace).is_some())
+    };
+    let replaced = |sealed: &Sealed| {
+        let claim = context.caches.claims.get(&sealed.namespace, &name);
+        claim.is_none_or(|claim| claim.metadata.uid.as_ref() != Some(&sealed.claim_uid))
+    };
+    context
+        .memory
+        .told(&repo.name_any(), |sealed| known(sealed) || replaced(sealed))
+}
+
 /// Backups that wait for a claim of the repository, in order.
 fn waiting(backups: &[Arc<Backup>], repo: &BackupRepo) -> Vec<Waiting> {
     let label = repo::label_value(repo);
@@ -143,7 +161,7 @@ fn waiting(backups: &[Arc<Backup>], repo: &BackupRepo) -> Vec<Waiting> {
 
 /// The claim in a namespace. It is read live only where creating it has shown that there is one which is not ours: that
 /// it is not there need not be certain, because creating it once too often is harmless.
-async fn claim(
+pub(crate) async fn claim(
     context: &Context,
     repo: &BackupRepo,
     namespace: &str,
@@ -171,7 +189,7 @@ where
 }
 
 /// What stands in the way of a deletion. All of it is read live: nothing is deleted because a cache does not show it.
-async fn deleting(context: &Context, names: &Names, observed: &mut Observed) -> Result<(), WriteError> {
+pub(crate) async fn deleting(context: &Context, names: &Names, observed: &mut Observed) -> Result<(), WriteError> {
     let client = || context.service.client.clone();
     let label = repo::label_value(&observed.repo);
     let backups: Api<Backup> = Api::all(client());

@@ -1,21 +1,23 @@
-//! Looks at one repository: observe, decide, apply, tell.
+//! One pass over a BackupRepo: what came of each write is taken into what is observed.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use holdfast_api::{
-    BackupRepo, BackupRepoPhase,
-    event::{BusEvent, BusEventKind},
+use holdfast_api::{BackupRepo, BackupRepoStatus, ObjectMetaExt as _};
+use holdfast_core::{
+    decision::{Child, Event, Intent, Kind, Notice},
+    driver::{Found, Standing, Written},
+    repo::{self, Decision, Observed, Write},
 };
-use holdfast_core::repo::{self, Decision, Event, Next as After, Observed, Write};
-use holdfast_runtime::{Next, STAND_BY, clock, watch::Key, write::WriteError};
-use kube::ResourceExt as _;
+use holdfast_runtime::write::{Applied, WriteError, apply, get};
+use holdfast_runtime::{
+    Next,
+    reconcile::{self, Pass, emit, leads},
+    watch::Key,
+};
+use jiff::Timestamp;
+use kube::{Api, ResourceExt as _};
 
-use crate::{Context, apply, observe};
-
-/// After a write the watch shows it and wakes the repository; this is for when it does not.
-const AFTER_WRITE: Duration = Duration::from_secs(2);
-/// How soon something refused is tried again.
-const REFUSED: Duration = Duration::from_secs(30);
+use crate::{Context, observe};
 
 /// Looks at a repository.
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, WriteError> {
@@ -24,105 +26,196 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, W
         context.memory.forget(&key.name);
         return Ok(Next::AwaitChange);
     };
-    if !context.leader.leads() {
-        return Ok(STAND_BY);
+    if let Standing::Later(wait) = leads(&context.leader) {
+        return Ok(Next::After(wait));
     }
-    let mut observed = observe::repo(&context, &repo).await?;
     let phase = repo.status.as_ref().and_then(|status| status.phase);
     context.metrics.repo(&key.name, phase);
-    let decision = repo::decide(&observed, clock::now());
-    let making = matches!(
-        decision.write,
-        Some(Write::CreateSecret(_) | Write::UpdateSecret(_) | Write::CreateStorageClass(_))
-    );
-    match write(&context, &observed, decision).await {
-        Err(WriteError::Refused(words)) if making => {
-            observed.refused = Some(words);
-            let decision = repo::decide(&observed, clock::now());
-            write(&context, &observed, decision).await?;
-            Ok(Next::After(REFUSED))
+    let pass = RepoPass {
+        context: &context,
+        api: Api::all(context.service.client.clone()),
+        observed: observe::repo(&context, &repo).await?,
+    };
+    reconcile::reconcile(pass).await
+}
+
+struct RepoPass<'a> {
+    context: &'a Context,
+    api: Api<BackupRepo>,
+    observed: Observed,
+}
+
+/// What a write changes.
+#[derive(Debug)]
+enum Touched {
+    Repo,
+    Secret,
+    StorageClass,
+    /// In this namespace.
+    Claim(String),
+    /// The one of this uid.
+    Backup(String),
+}
+
+impl Touched {
+    fn by(write: &Write) -> Result<Self, WriteError> {
+        let (kind, namespace, uid) = match write {
+            Write::Metadata(_) | Write::Status(_) => return Ok(Self::Repo),
+            Write::Create(Child::Secret(_)) => return Ok(Self::Secret),
+            Write::Create(Child::StorageClass(_)) => return Ok(Self::StorageClass),
+            Write::Create(Child::Claim(claim)) => return Ok(Self::Claim(claim.namespace().unwrap_or_default())),
+            Write::Create(Child::Job(_) | Child::Backup(_)) => (Kind::Job, "", ""),
+            Write::Patch(target, _) | Write::Delete(target) => (target.kind, &*target.namespace, &*target.uid),
+        };
+        match kind {
+            Kind::Secret => Ok(Self::Secret),
+            Kind::StorageClass => Ok(Self::StorageClass),
+            Kind::Claim => Ok(Self::Claim(namespace.to_owned())),
+            Kind::Backup => Ok(Self::Backup(uid.to_owned())),
+            kind @ (Kind::Job | Kind::StatefulSet | Kind::Deployment) => {
+                Err(WriteError::Refused(format!("a repository has no {kind:?}")))
+            }
         }
-        outcome => outcome,
     }
 }
 
-async fn write(context: &Context, observed: &Observed, decision: Decision) -> Result<Next, WriteError> {
-    let Decision {
-        write,
-        events,
-        news,
-        next,
-    } = decision;
-    let Some(write) = write else {
-        return Ok(match next {
-            After::AwaitChange => Next::AwaitChange,
-            After::After(time) => Next::After(time),
-        });
-    };
-    // A lease cannot fence a write; a late one of ours is still guarded by what was read.
-    if !context.leader.leads() {
-        return Ok(STAND_BY);
-    }
-    let name = observed.repo.name_any();
-    let claim = match &write {
-        Write::CreateClaim(claim) => claim.metadata.namespace.clone(),
-        _ => None,
-    };
-    let phase = match &write {
-        Write::Status(status) => status.phase,
-        _ => None,
-    };
-    match (apply::apply(context, observed, write).await, claim) {
-        (Ok(()), Some(_)) => context.metrics.claim_created(&name),
-        (Ok(()), None) => {}
-        (Err(error), Some(namespace)) => return unclaimed(context, &name, &namespace, error),
-        (Err(error), None) => return Err(error),
-    }
-    if phase.is_some() {
-        context.metrics.repo(&name, phase);
-    }
-    tell(context, &observed.repo, &events, news).await;
-    Ok(Next::After(AFTER_WRITE))
-}
+impl Pass for RepoPass<'_> {
+    type Status = BackupRepoStatus;
+    type Read = std::convert::Infallible;
 
-/// A claim that could not be made is remembered, so that other namespaces are served meanwhile.
-fn unclaimed(context: &Context, repo: &str, namespace: &str, error: WriteError) -> Result<Next, WriteError> {
-    match error {
-        WriteError::Exists => context.memory.exists(repo, namespace),
-        WriteError::Refused(words) => context.memory.refused(repo, namespace, words),
-        WriteError::NotFound => context
-            .memory
-            .refused(repo, namespace, "the namespace does not exist".to_owned()),
-        error => return Err(error),
+    fn decide(&mut self, now: Timestamp) -> Decision {
+        repo::decide(&self.observed, now)
     }
-    Ok(Next::After(Duration::ZERO))
-}
 
-async fn tell(context: &Context, repo: &BackupRepo, events: &[Event], news: Option<BackupRepoPhase>) {
-    for event in events {
-        if event.warning {
-            context.metrics.problem(&repo.name_any(), event.reason.as_str());
+    fn standing(&mut self, _: Intent) -> Standing {
+        leads(&self.context.leader)
+    }
+
+    async fn read(&mut self, read: Self::Read) -> Result<Found, WriteError> {
+        match read {}
+    }
+
+    async fn write(&mut self, write: Write) -> Result<Written, WriteError> {
+        let touched = Touched::by(&write)?;
+        let creates = write.intent() == Intent::Create;
+        let repo = self.observed.repo.clone();
+        match (
+            apply(&self.context.service.client, &self.api, &repo, write).await,
+            touched,
+        ) {
+            (Ok(Applied::Object(stored)), _) => {
+                self.stored(*stored);
+                Ok(Written::Stored)
+            }
+            (Ok(Applied::Created(child)), _) => {
+                self.created(child);
+                Ok(Written::Stored)
+            }
+            (Ok(Applied::Other), touched) => self.again(touched, Written::Stored).await,
+            (Err(error), Touched::Claim(namespace)) if creates => self.unclaimed(namespace, error).await,
+            (Err(WriteError::Refused(words)), Touched::Secret | Touched::StorageClass)
+                if self.observed.refused.is_none() && !repo.is_terminating() =>
+            {
+                self.observed.refused = Some(words);
+                Ok(Written::Refused)
+            }
+            // Nothing can be created where its namespace is missing, however often it is tried.
+            (Err(WriteError::NotFound), _) if creates => Err(WriteError::NotFound),
+            (Err(WriteError::Conflict | WriteError::Exists | WriteError::NotFound), touched) => {
+                self.again(touched, Written::Stale).await
+            }
+            (Err(error), _) => Err(error),
         }
-        context
-            .service
-            .events
-            .publish(repo, event.warning, event.reason.as_str(), &event.message)
-            .await;
     }
-    let Some(phase) = news else { return };
-    let before = repo
-        .status
-        .as_ref()
-        .and_then(|status| status.phase)
-        .map_or("", BackupRepoPhase::as_str);
-    let kind = match phase {
-        BackupRepoPhase::Ready => BusEventKind::RepoReady,
-        BackupRepoPhase::Failed | BackupRepoPhase::PreChecking | BackupRepoPhase::Deleting => BusEventKind::RepoFailed,
-    };
-    context.service.bus.publish(BusEvent {
-        from: before,
-        // Two failures of one repository are two messages.
-        start: Some(clock::now()),
-        ..BusEvent::of(kind, repo)
-    });
+
+    async fn emit(&mut self, notices: Vec<Notice>) {
+        let repo = &self.observed.repo;
+        for notice in &notices {
+            if let Notice::Event(Event {
+                warning: true, reason, ..
+            }) = notice
+            {
+                self.context.metrics.problem(&repo.name_any(), reason.as_str());
+            }
+        }
+        emit(&self.context.service, repo, notices).await;
+    }
+}
+
+impl RepoPass<'_> {
+    fn name(&self) -> String {
+        self.observed.repo.name_any()
+    }
+
+    fn stored(&mut self, repo: BackupRepo) {
+        let name = repo.name_any();
+        let phase = repo.status.as_ref().and_then(|status| status.phase);
+        if phase.is_some() {
+            self.context.metrics.repo(&name, phase);
+        }
+        self.observed.repo = repo;
+    }
+
+    fn created(&mut self, child: Child) {
+        match child {
+            Child::Secret(secret) => self.observed.secret = Some(*secret),
+            Child::StorageClass(class) => self.observed.storage_class = Some(*class),
+            Child::Claim(claim) => {
+                self.context.metrics.claim_created(&self.name());
+                self.observed.claims.push(*claim);
+            }
+            Child::Job(_) | Child::Backup(_) => {}
+        }
+    }
+
+    /// A claim that could not be made is remembered, so that other namespaces are served meanwhile.
+    async fn unclaimed(&mut self, namespace: String, error: WriteError) -> Result<Written, WriteError> {
+        let (memory, name) = (&self.context.memory, self.name());
+        match error {
+            WriteError::Exists => {
+                memory.exists(&name, &namespace);
+                return self.again(Touched::Claim(namespace), Written::Stale).await;
+            }
+            WriteError::Refused(words) => memory.refused(&name, &namespace, words),
+            WriteError::NotFound => memory.refused(&name, &namespace, "the namespace does not exist".to_owned()),
+            error => return Err(error),
+        }
+        self.observed.refused_claims = memory.refusals(&name);
+        Ok(Written::Refused)
+    }
+
+    /// Reads afresh what was touched: a cache may still show what it was before.
+    async fn again(&mut self, touched: Touched, written: Written) -> Result<Written, WriteError> {
+        let client = self.context.service.client.clone();
+        let names = repo::names(&self.observed.repo);
+        match touched {
+            Touched::Repo => {
+                let uid = self.observed.repo.metadata.uid.clone();
+                let found = get(&self.api, &self.name()).await?;
+                let Some(found) = found.filter(|found| found.metadata.uid == uid) else {
+                    return Ok(Written::Gone);
+                };
+                self.observed = observe::repo(self.context, &found).await?;
+            }
+            Touched::Secret => {
+                let api = Api::namespaced(client, &self.context.service.namespace);
+                self.observed.secret = get(&api, &names.secret).await?;
+            }
+            Touched::StorageClass => self.observed.storage_class = get(&Api::all(client), &names.storage_class).await?,
+            Touched::Claim(_) if self.observed.repo.is_terminating() => {
+                observe::deleting(self.context, &names, &mut self.observed).await?;
+            }
+            Touched::Claim(namespace) => {
+                let here = Some(&namespace);
+                self.observed
+                    .claims
+                    .retain(|claim| claim.metadata.namespace.as_ref() != here);
+                let found = observe::claim(self.context, &self.observed.repo, &namespace, &names.claim).await?;
+                self.observed.claims.extend(found);
+            }
+            // One that has changed meanwhile wakes the repository by that.
+            Touched::Backup(uid) => self.observed.waiting.retain(|waiting| waiting.uid != uid),
+        }
+        Ok(written)
+    }
 }

@@ -3,7 +3,6 @@
 //! What to do is decided by [`holdfast_core::restore`]; this crate observes and applies. All replicas watch; only
 //! the one that leads writes, and each write is guarded and harmless when done twice.
 
-mod apply;
 mod args;
 mod metrics;
 mod observe;

@@ -9,7 +9,7 @@ use holdfast_api::{
 };
 use holdfast_runtime::{
     Service, clock,
-    metrics::{self, Error, GaugeVec, HistogramVec, IntCounterVec},
+    metrics::{Error, GaugeVec, HistogramVec, IntCounterVec},
 };
 
 /// The restore service's own metrics.
@@ -23,9 +23,9 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn register(service: &Service) -> Result<Self, Error> {
         Ok(Self {
-            jobs: metrics::gauge(service, &metric::RESTORE_JOBS)?,
-            ended: metrics::counter(service, &metric::RESTORE_ENDED)?,
-            steps: metrics::histogram(service, &metric::RESTORE_STEPS)?,
+            jobs: service.meter().gauge(&metric::RESTORE_JOBS)?,
+            ended: service.meter().counter(&metric::RESTORE_ENDED)?,
+            steps: service.meter().histogram(&metric::RESTORE_STEPS)?,
         })
     }
 
@@ -46,9 +46,7 @@ impl Metrics {
 
     /// Notes that a restore went on: how long the step took that is over, and how it ended if it did.
     pub(crate) fn moved(&self, before: &RestoreJob, after: &RestoreJobStatus) {
-        let reason = |status: &RestoreJobStatus| {
-            condition::find(&status.conditions, ConditionType::Reconciling).map(|condition| condition.reason.clone())
-        };
+        let reason = |status: &RestoreJobStatus| status.waiting.as_ref().map(|waiting| waiting.reason.clone());
         let was = before.status.as_ref().and_then(reason);
         if let Some(step) = was.filter(|was| reason(after).is_none_or(|now| now != *was)) {
             let since = before

@@ -41,10 +41,7 @@ pub(crate) async fn observe(
     } else {
         None
     };
-    let tool = match backup
-        .as_ref()
-        .and_then(|backup| backup.status.as_ref()?.backup_tool_name.clone())
-    {
+    let tool = match tool_name(&found, backup.as_ref()) {
         Some(name) => read::<BackupTool>(client.clone(), None, &name)
             .await?
             .readable(&mut unreadable),
@@ -89,6 +86,15 @@ pub(crate) async fn observe(
     })
 }
 
+/// The tool that the plan, or else the Backup, names. One that is being deleted does not need it any more.
+fn tool_name(found: &RestoreJob, backup: Option<&Backup>) -> Option<String> {
+    match found.status.as_ref().and_then(|status| status.plan.as_ref()) {
+        Some(_) if found.is_terminating() => None,
+        Some(plan) => Some(plan.job().ok()?.tool.name.clone()),
+        None => backup?.status.as_ref()?.backup_tool_name.clone(),
+    }
+}
+
 /// The workloads that the target's selector matches: StatefulSets, or else Deployments.
 async fn matching(context: &Context, found: &RestoreJob, namespace: &str) -> Result<Vec<Workload>, WriteError> {
     let selector = &found.spec.target.labels_selector;
@@ -108,15 +114,16 @@ async fn matching(context: &Context, found: &RestoreJob, namespace: &str) -> Res
 
 /// The workload of the plan, if it is there.
 async fn planned(context: &Context, found: &RestoreJob, namespace: &str) -> Result<Vec<Workload>, WriteError> {
-    let Some(plan) = found.status.as_ref().and_then(|status| status.plan.as_ref()) else {
+    let plan = found.status.as_ref().and_then(|status| status.plan.as_ref());
+    let Some(held) = plan.and_then(|plan| plan.workload.as_ref()) else {
         return Ok(Vec::new());
     };
     let client = context.service.client.clone();
-    let workload = if plan.workload_kind == Kind::StatefulSet.as_str() {
-        let set = write::get(&Api::<StatefulSet>::namespaced(client, namespace), &plan.workload_name).await?;
+    let workload = if held.kind == Kind::StatefulSet.as_str() {
+        let set = write::get(&Api::<StatefulSet>::namespaced(client, namespace), &held.name).await?;
         set.as_ref().map(Workload::stateful_set)
     } else {
-        let deployment = write::get(&Api::<Deployment>::namespaced(client, namespace), &plan.workload_name).await?;
+        let deployment = write::get(&Api::<Deployment>::namespaced(client, namespace), &held.name).await?;
         deployment.as_ref().map(Workload::deployment)
     };
     Ok(workload.into_iter().collect())

@@ -1,117 +1,114 @@
-//! Looks at one RestoreJob: observe, decide, apply, tell.
+//! One pass over a RestoreJob: everything is read from the API server, and again after each write.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use holdfast_api::{
-    ObjectMetaExt as _, RestoreJob, RestoreJobPhase, RestoreJobStatus,
-    event::{BusEvent, BusEventKind},
+use holdfast_api::{ObjectMetaExt as _, RestoreJob, RestoreJobStatus};
+use holdfast_core::{
+    decision::{Intent, Notice},
+    driver::{Found, Standing, Written},
+    restore::{self, Decision, Observed, Read, Write},
 };
-use holdfast_core::restore::{self, Decision, Observed, Write};
+use holdfast_kube::{Applied, Key, WriteError, apply, get};
 use holdfast_runtime::{
-    Category, Next, Retry, STAND_BY, clock,
-    watch::Key,
-    write::{self, WriteError},
+    Next,
+    reconcile::{self, Pass, emit, leads},
 };
-use kube::Api;
+use jiff::Timestamp;
+use kube::{Api, ResourceExt as _};
 
-use crate::{Context, apply::apply, observe::observe};
+use crate::{Context, observe::observe};
 
-/// A pass that could not be ended.
-#[derive(Debug, thiserror::Error)]
-#[error("restore: {0}")]
-pub(crate) struct Error(#[from] WriteError);
-
-impl Category for Error {
-    fn category(&self) -> &'static str {
-        self.0.category()
-    }
-
-    fn retry(&self) -> Retry {
-        self.0.retry()
-    }
-}
-
-pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, Error> {
+/// Looks at the RestoreJob of that name.
+pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, WriteError> {
     let Some(cached) = context.restores.by_key(&key) else {
         return Ok(Next::AwaitChange);
     };
     if cached.phase().is_terminal() && !cached.is_terminating() {
         return Ok(Next::AwaitChange);
     }
-    if !context.leader.leads() {
-        return Ok(STAND_BY);
+    if let Standing::Later(wait) = leads(&context.leader) {
+        return Ok(Next::After(wait));
     }
     let api: Api<RestoreJob> = Api::namespaced(context.service.client.clone(), &key.namespace);
-    let Some(found) = write::get(&api, &key.name).await? else {
+    let Some(found) = get(&api, &key.name).await? else {
         return Ok(Next::AwaitChange);
     };
-    let observed = observe(&context, found, None).await?;
-    let decision = restore::decide(&observed, clock::now());
-    match carry_out(&context, &observed.restore, decision).await {
-        Err(WriteError::Refused(why)) => {
-            // A Job that the API server refuses is said on the object, and decided about once more.
-            let observed = Observed {
-                refused: Some(why),
-                ..observed
-            };
-            let decision = restore::decide(&observed, clock::now());
-            Ok(carry_out(&context, &observed.restore, decision).await?)
-        }
-        other => Ok(other?),
-    }
-}
-
-async fn carry_out(context: &Context, found: &RestoreJob, decision: Decision) -> Result<Next, WriteError> {
-    let Decision { write, event, next } = decision;
-    let wrote = write.is_some();
-    if let Some(write) = write {
-        // A lease cannot fence a write; a late one of ours is still guarded.
-        if !context.leader.leads() {
-            return Ok(STAND_BY);
-        }
-        let status = if let Write::Status(status) = &write {
-            Some((**status).clone())
-        } else {
-            None
-        };
-        apply(context, found, write).await?;
-        if let Some(status) = status {
-            context.metrics.moved(found, &status);
-            tell(context, found, &status);
-        }
-    }
-    if let Some(event) = event {
-        context
-            .service
-            .events
-            .publish(found, event.warning, event.reason.as_str(), &event.note)
-            .await;
-    }
-    Ok(match next {
-        // What was written comes back through the watch; a moment later it is looked at all the same.
-        Some(wait) if wait.is_zero() || wrote => Next::After(Duration::from_millis(200)),
-        Some(wait) => Next::After(Duration::try_from(wait).unwrap_or_default()),
-        None => Next::AwaitChange,
-    })
-}
-
-/// Publishes what a written status has brought about.
-fn tell(context: &Context, before: &RestoreJob, after: &RestoreJobStatus) {
-    let (from, to) = (before.phase(), after.phase.unwrap_or_default());
-    if from == to {
-        return;
-    }
-    let kind = match to {
-        RestoreJobPhase::Completed => BusEventKind::RestoreCompleted,
-        RestoreJobPhase::Failed => BusEventKind::RestoreFailed,
-        RestoreJobPhase::New | RestoreJobPhase::InProgressPhy | RestoreJobPhase::InProgressLogic => {
-            BusEventKind::RestoreStarted
-        }
+    let observed = Box::pin(observe(&context, found, None)).await?;
+    let pass = RestorePass {
+        context: &context,
+        api,
+        observed,
+        stale: false,
     };
-    context.service.bus.publish(BusEvent {
-        from: from.as_str(),
-        start: after.start_timestamp.as_ref().map(|time| time.0),
-        data: serde_json::json!({ "reason": after.failure_reason }),
-        ..BusEvent::of(kind, before)
-    });
+    Box::pin(reconcile::reconcile(pass)).await
+}
+
+struct RestorePass<'a> {
+    context: &'a Context,
+    api: Api<RestoreJob>,
+    observed: Observed,
+    /// Whether something was written, or has changed, since it was observed.
+    stale: bool,
+}
+
+impl Pass for RestorePass<'_> {
+    type Status = RestoreJobStatus;
+    type Read = Read;
+
+    fn decide(&mut self, now: Timestamp) -> Decision {
+        // What a write brought about is told first: a read that fails then costs no Event.
+        if self.stale {
+            return Decision::read(Read::Everything);
+        }
+        restore::decide(&self.observed, now)
+    }
+
+    fn standing(&mut self, _: Intent) -> Standing {
+        leads(&self.context.leader)
+    }
+
+    async fn read(&mut self, Read::Everything: Read) -> Result<Found, WriteError> {
+        let uid = self.observed.restore.metadata.uid.as_ref();
+        let found = get(&self.api, &self.observed.restore.name_any()).await?;
+        let Some(found) = found.filter(|found| found.metadata.uid.as_ref() == uid) else {
+            return Ok(Found::Gone);
+        };
+        self.stale = false;
+        if found.phase().is_terminal() && !found.is_terminating() {
+            // It needs nothing any more.
+            self.observed.restore = found;
+            return Ok(Found::Known);
+        }
+        let refused = self.observed.refused.take();
+        self.observed = Box::pin(observe(self.context, found, refused)).await?;
+        Ok(Found::Known)
+    }
+
+    async fn write(&mut self, write: Write) -> Result<Written, WriteError> {
+        let before = self.observed.restore.clone();
+        let written = match apply(&self.context.service.client, &self.api, &before, write).await {
+            Ok(Applied::Object(stored)) => {
+                if let Some(after) = &stored.status {
+                    self.context.metrics.moved(&before, after);
+                }
+                self.observed.restore = *stored;
+                Written::Stored
+            }
+            Ok(Applied::Created(_) | Applied::Other) => Written::Stored,
+            // It, or what it was to change, is another by now, or gone.
+            Err(WriteError::Conflict | WriteError::Exists | WriteError::NotFound) => Written::Stale,
+            // It is said on the object, and decided about once more; what is refused even then is tried again later.
+            Err(WriteError::Refused(why)) if self.observed.refused.is_none() => {
+                self.observed.refused = Some(why);
+                return Ok(Written::Refused);
+            }
+            Err(error) => return Err(error),
+        };
+        self.stale = true;
+        Ok(written)
+    }
+
+    async fn emit(&mut self, notices: Vec<Notice>) {
+        emit(&self.context.service, &self.observed.restore, notices).await;
+    }
 }

@@ -14,6 +14,7 @@ mod health;
 pub mod leader;
 pub mod metrics;
 pub mod queue;
+pub mod reconcile;
 mod requests;
 mod service;
 mod slow_pass;

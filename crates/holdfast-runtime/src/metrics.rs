@@ -8,32 +8,6 @@ pub use prometheus::{
 };
 use prometheus::{HistogramOpts, Opts, core::Collector};
 
-use crate::Service;
-
-/// Registers a counter of the service.
-///
-/// # Errors
-/// If it is not a counter, not the service's, or registered already.
-pub fn counter(service: &Service, metric: &Metric) -> Result<IntCounterVec, Error> {
-    service.meter().counter(metric)
-}
-
-/// As [`counter`], for a gauge.
-///
-/// # Errors
-/// As for [`counter`].
-pub fn gauge(service: &Service, metric: &Metric) -> Result<GaugeVec, Error> {
-    service.meter().gauge(metric)
-}
-
-/// As [`counter`], for a histogram.
-///
-/// # Errors
-/// As for [`counter`].
-pub fn histogram(service: &Service, metric: &Metric) -> Result<HistogramVec, Error> {
-    service.meter().histogram(metric)
-}
-
 /// Makes metrics of one service.
 #[derive(Clone, Debug)]
 pub struct Meter {
@@ -50,28 +24,28 @@ impl Meter {
         }
     }
 
-    /// See [`counter`].
+    /// Registers a counter of the service.
     ///
     /// # Errors
-    /// As for [`counter`].
+    /// If it is not a counter, not the service's, or registered already.
     pub fn counter(&self, metric: &Metric) -> Result<IntCounterVec, Error> {
         let options = self.options(metric, metric.kind == MetricType::Counter)?;
         self.register(IntCounterVec::new(options, metric.labels)?)
     }
 
-    /// See [`gauge`].
+    /// As [`Meter::counter`], for a gauge.
     ///
     /// # Errors
-    /// As for [`counter`].
+    /// As for [`Meter::counter`].
     pub fn gauge(&self, metric: &Metric) -> Result<GaugeVec, Error> {
         let options = self.options(metric, metric.kind == MetricType::Gauge)?;
         self.register(GaugeVec::new(options, metric.labels)?)
     }
 
-    /// See [`histogram`].
+    /// As [`Meter::counter`], for a histogram.
     ///
     /// # Errors
-    /// As for [`counter`].
+    /// As for [`Meter::counter`].
     pub fn histogram(&self, metric: &Metric) -> Result<HistogramVec, Error> {
         let (bounds, fits) = match metric.kind {
             MetricType::Histogram(bounds) => (bounds.seconds(), true),

@@ -1,21 +1,29 @@
 //! Lets new Backups in, or says why not.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use holdfast_api::{
-    Backup, BackupPhase,
+    Backup, BackupStatus,
     condition::Reason,
     event::{BusEvent, BusEventKind},
     names::ANNOTATION_TRACEPARENT,
 };
-use holdfast_core::admission::{self, Decision, Next as After, Write};
-use holdfast_runtime::{Next, STAND_BY, clock, trace, watch::Key, write};
+use holdfast_core::{
+    admission::{self, Decision, Observed, Read, Write},
+    decision::{Intent, Notice},
+    driver::{Found, Standing, Written},
+};
+use holdfast_runtime::{
+    Next,
+    reconcile::{self, Pass, emit, leads},
+    trace,
+    watch::Key,
+    write::{Applied, WriteError, apply, get},
+};
+use jiff::Timestamp;
 use kube::{Api, ResourceExt as _};
 
-use crate::{Context, error::Error, observe};
-
-/// How many reads one look may take: each kind once, and the pods again after the policy.
-const READS: usize = 8;
+use crate::{Context, error::Error, metrics::Metrics, observe};
 
 /// Looks at one Backup.
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, Error> {
@@ -25,88 +33,96 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     if !admission::concerns(&backup) {
         return Ok(Next::AwaitChange);
     }
-    if !context.leader.leads() {
-        return Ok(STAND_BY);
-    }
     trace::follow(backup.annotations().get(ANNOTATION_TRACEPARENT).map(String::as_str));
-    let mut observed = observe::observe(&context, backup);
-    for _ in 0..READS {
-        let decision = admission::decide(&observed, clock::now());
-        let After::Read(read) = decision.next else {
-            return apply(&context, &observed.backup, decision).await;
-        };
-        observe::read(&context, &mut observed, read)
-            .await
-            .map_err(Error::during("looking up what the Backup names"))?;
-    }
-    tracing::error!(%key, "admission asked for more reads than there are kinds");
-    Ok(Next::After(Duration::from_secs(10)))
-}
-
-async fn apply(context: &Context, backup: &Arc<Backup>, decision: Decision) -> Result<Next, Error> {
-    let Decision {
-        write,
-        event,
-        outcome,
-        next,
-    } = decision;
-    // A lease cannot fence a write; a late one of ours is still guarded by the resourceVersion.
-    if write.is_some() && !context.leader.leads() {
-        return Ok(STAND_BY);
-    }
-    let client = context.service.client.clone();
-    let namespace = backup.namespace().unwrap_or_default();
-    let api: Api<Backup> = Api::namespaced(client.clone(), &namespace);
-    match write {
-        None => {}
-        Some(Write::Metadata(metadata)) => {
-            write::patch_metadata(&api, &**backup, metadata)
-                .await
-                .map_err(Error::during("admitting the Backup"))?;
-        }
-        Some(Write::Status(status)) => {
-            let wanted = Backup {
-                status: Some(*status),
-                ..(**backup).clone()
-            };
-            write::put_status(&api, &wanted)
-                .await
-                .map_err(Error::during("writing the Backup's status"))?;
-        }
-        Some(Write::CreateClaim(claim)) => {
-            let claims = Api::namespaced(client, &namespace);
-            match write::create(&claims, &*claim).await {
-                Ok(_) | Err(write::WriteError::Exists) => {}
-                Err(error) => return Err(Error::during("creating the policy's claim")(error)),
-            }
-        }
-    }
-    if let Some((warning, reason, note)) = event {
-        context
-            .service
-            .events
-            .publish(&**backup, warning, reason.as_str(), &note)
-            .await;
-    }
-    if let Some(reason) = outcome {
-        context.metrics.admission(reason);
-        tell(context, backup, reason);
-    }
-    Ok(match next {
-        After::After(duration) => Next::After(Duration::try_from(duration).unwrap_or(Duration::from_secs(1))),
-        After::AwaitChange | After::Read(_) => Next::AwaitChange,
-    })
-}
-
-/// Tells the other services how it went.
-pub(crate) fn tell(context: &Context, backup: &Backup, reason: Reason) {
-    let kind = match reason {
-        Reason::Admitted => BusEventKind::BackupAdmitted,
-        _ => BusEventKind::BackupFailed,
+    let pass = Admission {
+        context: &context,
+        api: Api::namespaced(context.service.client.clone(), &key.namespace),
+        observed: observe::observe(&context, backup),
     };
-    context.service.bus.publish(BusEvent {
-        from: BackupPhase::New.as_str(),
-        data: serde_json::json!({ "reason": reason.as_str() }),
-        ..BusEvent::of(kind, backup)
+    reconcile::reconcile(pass)
+        .await
+        .map_err(Error::during("letting the Backup in"))
+}
+
+struct Admission<'a> {
+    context: &'a Context,
+    api: Api<Backup>,
+    observed: Observed,
+}
+
+impl Pass for Admission<'_> {
+    type Status = BackupStatus;
+    type Read = Read;
+
+    fn decide(&mut self, now: Timestamp) -> Decision {
+        admission::decide(&self.observed, now)
+    }
+
+    fn standing(&mut self, _: Intent) -> Standing {
+        leads(&self.context.leader)
+    }
+
+    async fn read(&mut self, read: Read) -> Result<Found, WriteError> {
+        observe::read(self.context, &mut self.observed, read).await?;
+        Ok(Found::Known)
+    }
+
+    async fn write(&mut self, write: Write) -> Result<Written, WriteError> {
+        let creates = matches!(write, Write::Create(_));
+        match apply(&self.context.service.client, &self.api, &self.observed.backup, write).await {
+            Ok(Applied::Object(backup)) => {
+                self.observed.backup = Arc::from(backup);
+                Ok(Written::Stored)
+            }
+            Ok(_) => {
+                self.read(Read::Claim).await?;
+                Ok(Written::Stored)
+            }
+            Err(WriteError::Exists) => {
+                self.read(Read::Claim).await?;
+                Ok(Written::Stale)
+            }
+            Err(WriteError::Conflict | WriteError::NotFound) if !creates => self.read_anew().await,
+            Err(WriteError::NotFound) => Ok(Written::Gone),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn emit(&mut self, notices: Vec<Notice>) {
+        count(&self.context.metrics, &notices);
+        emit(&self.context.service, &*self.observed.backup, notices).await;
+    }
+}
+
+impl Admission<'_> {
+    /// Somebody else has written the Backup, or deleted it.
+    async fn read_anew(&mut self) -> Result<Written, WriteError> {
+        let uid = self.observed.backup.uid();
+        let found = get(&self.api, &self.observed.backup.name_any()).await?;
+        Ok(match found.filter(|found| found.uid() == uid) {
+            Some(found) => {
+                self.observed.backup = Arc::new(found);
+                Written::Stale
+            }
+            None => Written::Gone,
+        })
+    }
+}
+
+/// Counts how the admissions among these went.
+pub(crate) fn count(metrics: &Metrics, notices: &[Notice]) {
+    let ended = notices.iter().filter_map(|notice| match notice {
+        Notice::Bus(event) => Some(event).filter(|event| is_end(event)),
+        Notice::Event(_) => None,
     });
+    for event in ended {
+        let reason = event.data.get("reason").and_then(|reason| reason.as_str());
+        if let Some(reason) = reason.and_then(Reason::parse) {
+            metrics.admission(reason);
+        }
+    }
+}
+
+fn is_end(event: &BusEvent) -> bool {
+    matches!(event.kind, BusEventKind::BackupAdmitted | BusEventKind::BackupFailed)
 }

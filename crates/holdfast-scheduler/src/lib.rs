@@ -10,14 +10,13 @@ mod error;
 mod metrics;
 mod observe;
 mod policies;
-mod slots;
 
 use std::{sync::Arc, time::Duration};
 
 use holdfast_api::{Backup, BackupPolicy, BackupRepo, BackupTool, event::BusEventKind};
 use holdfast_core::{admission, policy};
 use holdfast_runtime::{
-    Leader, Queue, Service, SlowPass, Woken, queue,
+    Leader, Queue, Service, SlowPass, queue,
     watch::{Cached, Change, Key, cached, synced_or_stopped},
 };
 use jiff::SignedDuration;
@@ -166,7 +165,6 @@ fn forward(context: &Arc<Context>, queues: &Queues) {
 /// Looks at everything when leadership is won, and now and then.
 async fn slow_pass(context: Arc<Context>, queues: Queues) {
     let mut pass = SlowPass::led(&context.service, SLOW_PASS, &context.leader);
-    let mut woken = Woken::Leadership;
     loop {
         if context.leader.leads() {
             for policy in context.policies.all() {
@@ -175,18 +173,16 @@ async fn slow_pass(context: Arc<Context>, queues: Queues) {
             for backup in context.backups.all() {
                 queues.backups.push(Key::of(&*backup));
             }
-            if woken == Woken::Leadership {
-                look_back(&context, &queues.ended);
-            }
+            look_back(&context, &queues.ended);
         }
-        match pass.next().await {
-            Some(why) => woken = why,
-            None => return,
+        if pass.next().await.is_none() {
+            return;
         }
     }
 }
 
-/// Looks for the newest scheduled Backup of each schedule that may have ended while nobody led: one read for each.
+/// Looks for the newest scheduled Backup of each schedule without a success since: it may have ended while nobody led,
+/// or while the lease was renewed late. One read for each.
 fn look_back(context: &Context, ended: &Queue) {
     for found in context.policies.all() {
         let namespace = found.metadata.namespace.clone().unwrap_or_default();

@@ -3,7 +3,7 @@
 use holdfast_api::{BackupPolicy, BackupPolicyPhase, BackupPolicyStatus, condition::Reason, metric};
 use holdfast_runtime::{
     Service,
-    metrics::{self, Error, GaugeVec, IntCounterVec},
+    metrics::{Error, GaugeVec, IntCounterVec},
 };
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -22,12 +22,12 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn register(service: &Service) -> Result<Self, Error> {
         Ok(Self {
-            last_success: metrics::gauge(service, &metric::SCHEDULER_LAST_SUCCESS)?,
-            last_slot: metrics::gauge(service, &metric::SCHEDULER_LAST_SLOT)?,
-            next_slot: metrics::gauge(service, &metric::SCHEDULER_NEXT_SLOT)?,
-            available: metrics::gauge(service, &metric::SCHEDULER_POLICY_AVAILABLE)?,
-            admissions: metrics::counter(service, &metric::SCHEDULER_ADMISSIONS)?,
-            slots: metrics::counter(service, &metric::SCHEDULER_SLOTS)?,
+            last_success: service.meter().gauge(&metric::SCHEDULER_LAST_SUCCESS)?,
+            last_slot: service.meter().gauge(&metric::SCHEDULER_LAST_SLOT)?,
+            next_slot: service.meter().gauge(&metric::SCHEDULER_NEXT_SLOT)?,
+            available: service.meter().gauge(&metric::SCHEDULER_POLICY_AVAILABLE)?,
+            admissions: service.meter().counter(&metric::SCHEDULER_ADMISSIONS)?,
+            slots: service.meter().counter(&metric::SCHEDULER_SLOTS)?,
         })
     }
 

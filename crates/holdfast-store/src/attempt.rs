@@ -64,7 +64,7 @@ impl<R: Repo> Attempt<R> {
     /// Does the next step. None as long as there is another one.
     ///
     /// # Errors
-    /// [`Error::Tombed`], [`Error::Occupied`], [`Error::Newer`], [`Error::SealInvalid`], [`Error::Busy`],
+    /// [`Error::AlreadyDeleted`], [`Error::Occupied`], [`Error::Newer`], [`Error::SealInvalid`], [`Error::Busy`],
     /// [`Error::NotPlain`], [`Error::Stopped`], or errors of the storage.
     pub fn step(&mut self, repo: &R, waiting: &Waiting<'_>) -> Result<Option<Claimed<Held<R::Place>>>> {
         let uid = &self.claimant.uid;
@@ -91,7 +91,7 @@ impl<R: Repo> Attempt<R> {
             At::LookAgain(place) => {
                 if repo.has_tombstone(uid)? {
                     self.withdraw(repo, place)?;
-                    return Err(Error::Tombed(self.claimant.uid.clone()));
+                    return Err(Error::AlreadyDeleted(self.claimant.uid.clone()));
                 }
                 if let Some(seal) = own_seal(repo, &place, &self.claimant)? {
                     return Ok(Some(Claimed::Sealed(seal)));
@@ -218,7 +218,7 @@ impl<P> Held<P> {
     /// Whether nobody purged the backup and the claim still names us.
     ///
     /// # Errors
-    /// [`Error::Tombed`] or [`Error::Occupied`] if not, [`Error::Busy`] if another attempt of the same backup has it.
+    /// [`Error::AlreadyDeleted`] or [`Error::Occupied`] if not, [`Error::Busy`] if another attempt of the same backup has it.
     pub fn still_ours<R: Repo<Place = P>>(&self, repo: &R) -> Result<()> {
         refuse_deleted(repo, &self.claim.uid)?;
         self.still_claimed(repo)

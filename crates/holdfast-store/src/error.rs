@@ -29,7 +29,7 @@ pub enum Error {
     Busy(String),
     /// The backup was purged; a late pod of it must not bring it back.
     #[error("backup {0} was deleted: its tombstone is in the repository")]
-    Tombed(String),
+    AlreadyDeleted(String),
     /// Not the repository that was expected.
     #[error("{0}")]
     Mismatch(String),
@@ -69,7 +69,7 @@ impl Error {
             Self::Io { .. } | Self::Stopped | Self::Busy(_) => None,
             Self::Path(..) => Some(Reason::BadConfiguration),
             Self::NotPlain(..) | Self::Occupied(_) => Some(Reason::PathOccupied),
-            Self::Tombed(_) => Some(Reason::AlreadyDeleted),
+            Self::AlreadyDeleted(_) => Some(Reason::AlreadyDeleted),
             Self::Mismatch(_) => Some(Reason::RepositoryMismatch),
             Self::Newer { .. } => Some(Reason::NewerFormat),
             Self::SealInvalid(_) => Some(Reason::SealInvalid),

@@ -104,7 +104,13 @@ impl<R: Repo> Purge<R> {
             return Err(Error::Occupied(text));
         }
         Ok(Self {
-            tombstone: Tombstone::new(entry, now),
+            tombstone: Tombstone {
+                v: crate::FORMAT_VERSION,
+                uid: entry.uid.clone(),
+                name: entry.name.clone(),
+                path: entry.path.clone(),
+                time: now.to_string(),
+            },
             path,
             looks: 0,
             at: At::Tombstone,
@@ -187,4 +193,12 @@ fn may_remove<R: Repo>(repo: &R, path: &BackupPath, place: &R::Place, uid: &str)
         Err(Error::SealInvalid(_)) if claimed => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Removes tombstones that are older than [`TOMBSTONE_KEPT`](crate::TOMBSTONE_KEPT). Answers how many went.
+///
+/// # Errors
+/// Errors of the storage.
+pub fn remove_expired_tombstones<R: Repo>(repo: &R, now: Timestamp) -> Result<u32> {
+    repo.remove_tombstones(&|tombstone| tombstone.is_expired(now))
 }

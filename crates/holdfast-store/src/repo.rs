@@ -200,7 +200,7 @@ pub trait Repo {
 /// Refuses a backup that was purged.
 pub(crate) fn refuse_deleted<R: Repo>(repo: &R, uid: &str) -> Result<()> {
     if repo.has_tombstone(uid)? {
-        return Err(Error::Tombed(uid.to_owned()));
+        return Err(Error::AlreadyDeleted(uid.to_owned()));
     }
     Ok(())
 }

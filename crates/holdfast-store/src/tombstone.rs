@@ -1,8 +1,5 @@
 //! Tombstones: a purge writes one before it removes anything, so that a late pod of the same backup finds it and stops.
 
-use crate::Result;
-use crate::purge::PurgeEntry;
-use crate::repo::Repo;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -25,26 +22,9 @@ pub struct Tombstone {
 }
 
 impl Tombstone {
-    pub(crate) fn new(entry: &PurgeEntry, now: Timestamp) -> Self {
-        Self {
-            v: crate::FORMAT_VERSION,
-            uid: entry.uid.clone(),
-            name: entry.name.clone(),
-            path: entry.path.clone(),
-            time: now.to_string(),
-        }
-    }
-
-    fn is_expired(&self, now: Timestamp) -> bool {
+    /// Whether no pod of its backup can linger any more.
+    pub(crate) fn is_expired(&self, now: Timestamp) -> bool {
         let written = self.time.parse::<Timestamp>();
         written.is_ok_and(|written| now.duration_since(written) > TOMBSTONE_KEPT)
     }
-}
-
-/// Removes tombstones that are older than [`TOMBSTONE_KEPT`]. Answers how many went.
-///
-/// # Errors
-/// Errors of the storage.
-pub fn remove_expired_tombstones<R: Repo>(repo: &R, now: Timestamp) -> Result<u32> {
-    repo.remove_tombstones(&|tombstone| tombstone.is_expired(now))
 }

@@ -57,7 +57,7 @@ fn a_purged_backup_does_not_come_back<S: Stage>() {
     assert!(matches!(found(stage.repo(), "/ns/p/b1", "u-1"), Ok(Found::Nothing)));
     assert!(matches!(
         claim(stage.repo(), "/ns/p/b1", &claimant("u-1", 1, "pod-9")),
-        Err(Error::Tombed(_))
+        Err(Error::AlreadyDeleted(_))
     ));
     // The place is free for another.
     sealed(&stage, "/ns/p/b1", "u-2");
@@ -126,7 +126,7 @@ fn a_purge_removes_everything_and_its_empty_parents() {
     assert!(!place.at("ns/p").exists() && place.at("ns/q/b2").join(SEAL_FILE).exists());
     assert!(matches!(
         claim(&repository, "/ns/p/b1", &claimant("u-1", 1, "pod-9")),
-        Err(Error::Tombed(_))
+        Err(Error::AlreadyDeleted(_))
     ));
     assert!(matches!(
         purge(&repository, &purge_entry("u-2", "/ns/q/b2"), NOW, &mut 0),

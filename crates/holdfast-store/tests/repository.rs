@@ -79,7 +79,7 @@ fn a_live_holder_keeps_others_out<S: Stage>() {
         Outcome::Failed(Error::Busy(_))
     ));
     assert!(
-        matches!(held.still_ours(stage.repo()), Err(Error::Tombed(_))),
+        matches!(held.still_ours(stage.repo()), Err(Error::AlreadyDeleted(_))),
         "the tombstone keeps the holder from sealing"
     );
 }
@@ -125,7 +125,10 @@ fn a_deleted_backup_is_not_sealed<S: Stage>() {
     let work = work(stage.repo(), "/ns/b1", &who);
     stage.write("/ns/b1", "data");
     let _ = purge(stage.repo(), &purge_entry("u-1", "/ns/b1"), NOW, &mut 0);
-    assert!(matches!(seal(&stage, &work, &who, "/ns/b1"), Err(Error::Tombed(_))));
+    assert!(matches!(
+        seal(&stage, &work, &who, "/ns/b1"),
+        Err(Error::AlreadyDeleted(_))
+    ));
     assert!(matches!(found(stage.repo(), "/ns/b1", "u-1"), Ok(Found::Claimed(_))));
 }
 

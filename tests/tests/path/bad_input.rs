@@ -187,7 +187,7 @@ fn of_several_pods_the_first_ready_one_by_name_is_backed_up() {
     scene.phase("backup", "b2", "Completed", 90);
     for name in ["b1", "b2"] {
         let backup = scene.get("backup", name).unwrap();
-        let pod = backup["status"]["plan"]["podName"].as_str().unwrap();
+        let pod = backup["status"]["plan"]["source"]["podName"].as_str().unwrap();
         assert!(
             pod.starts_with("db-") && (name != "b1" || pod == "db-0"),
             "{name}: {pod}"

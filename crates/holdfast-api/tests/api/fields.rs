@@ -41,29 +41,32 @@ spec.cancel boolean
 spec.deadlineSeconds @int64 minimum=1.0
 + conditions status.conditions
 status.observedGeneration @int64
-status.plan object
-status.plan.run! @int32
-status.plan.policyUid! string
-status.plan.policy! @free
-status.plan.repoName string
-status.plan.repoUid string
-status.plan.persistentVolumeClaimName! string
-status.plan.path! string
-status.plan.toolName! string
-status.plan.tool! @free
-status.plan.image! string
-status.plan.imagePullSecrets array
-status.plan.imagePullSecrets[] @free
-status.plan.jobName! string
-status.plan.backoffLimit! @int32
-status.plan.deadline! @time
-status.plan.podName! string
-status.plan.podUid! string
-status.plan.nodeName! string
-status.plan.host! string
++ waiting status.waiting
+status.deletion @free
+status.deletion.trouble string
+status.deletion.since @time
+status.plan @free
+status.plan.run @count
+status.plan.policyUid @text
+status.plan.deadline @time
 status.plan.ttl string
-status.plan.allowEmpty boolean default=false
-+ secret status.plan.secret
+status.plan.source @free
+status.plan.source.podName @text
+status.plan.source.podUid @text
+status.plan.source.nodeName @text
+status.plan.source.host @text
++ location status.plan.location
+status.plan.work @one-of job: kind of work
+status.plan.work.job @free
+status.plan.work.job.jobName @text
+status.plan.work.job.policy @free
++ tool status.plan.work.job.tool
+status.plan.work.job.backoffLimit @count
+status.plan.work.job.failedAttempts @count
+status.plan.work.job.allowEmpty boolean default=false
++ pull status.plan.work.job
++ secret status.plan.work.job.secret
++ stop status.plan.stop
 "#;
 
 pub(crate) const POLICY: &str = r#"
@@ -94,13 +97,13 @@ status.lastSuccessfulTime @time
 
 + conditions status.conditions
 status.schedules object
-status.schedules{} object
+status.schedules{} @free
 status.schedules{}.enabled boolean default=false
 status.schedules{}.expression string
 status.schedules{}.settledUntil @time
-status.schedules{}.missed object
-status.schedules{}.missed.reason! string
-status.schedules{}.missed.message! string
+status.schedules{}.missed @free
+status.schedules{}.missed.reason @text
+status.schedules{}.missed.message @text
 "#;
 
 pub(crate) const REPO: &str = r#"
@@ -121,9 +124,18 @@ status.backupPVCName string
 status.isDefault boolean
 
 status.waitingSince @time
-status.deletion object
+status.deletion @free
 status.deletion.since @time
 status.deletion.volumesSince @time
+status.troubles array
+status.troubles[] @free
+status.troubles[].check @text
+status.troubles[].reason @text
+status.namespaces array
+status.namespaces[] @free
+status.namespaces[].namespace @text
+status.namespaces[].identity @text
+status.namespaces[].claimUid string
 "#;
 
 pub(crate) const TOOL: &str = r#"
@@ -171,26 +183,32 @@ status.failureReason string
 spec.replace boolean
 + conditions status.conditions
 status.observedGeneration @int64
-status.plan object
-status.plan.backupUid! string
-status.plan.backupName! string
-status.plan.persistentVolumeClaimName! string
-status.plan.path! string
-status.plan.toolName! string
-status.plan.tool! @free
-status.plan.image! string
-status.plan.imagePullSecrets array
-status.plan.imagePullSecrets[] @free
-status.plan.workloadKind! string
-status.plan.workloadName! string
-status.plan.workloadUid! string
-status.plan.replicas! @int32
++ waiting status.waiting
+status.plan @free
+status.plan.deadline @time
+status.plan.workload @free
+status.plan.workload.kind @text
+status.plan.workload.name @text
+status.plan.workload.uid @text
+status.plan.workload.replicas @count
 status.plan.nodeName string
-status.plan.verifyJobName! string
-status.plan.restoreJobName! string
-status.plan.backoffLimit! @int32
-status.plan.deadline! @time
-status.plan.digest! string
+status.plan.steps array maxItems=32
+status.plan.steps[] @one-of job: kind of step
+status.plan.steps[].job @free
+status.plan.steps[].job.backup @free
+status.plan.steps[].job.backup.name @text
+status.plan.steps[].job.backup.uid @text
++ location status.plan.steps[].job.location
+status.plan.steps[].job.digest @text
++ tool status.plan.steps[].job.tool
++ pull status.plan.steps[].job
+status.plan.steps[].job.verifyJobName @text
+status.plan.steps[].job.restoreJobName @text
+status.plan.steps[].job.backoffLimit @count
+status.plan.writing @free
+status.plan.writing.attempt @count
+status.plan.writing.since @moment
++ stop status.plan.stop
 "#;
 
 pub(crate) const PROVIDER: &str = r#"

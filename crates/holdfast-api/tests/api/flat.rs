@@ -76,6 +76,9 @@ const SHORT: &[(&str, &str)] = &[
     ("@time", r#"string format="date-time""#),
     ("@int32", r#"integer format="int32""#),
     ("@int64", r#"integer format="int64""#),
+    ("@text", r#"string default="""#),
+    ("@count", r#"integer default=0 format="int32""#),
+    ("@moment", r#"string default="1970-01-01T00:00:00Z" format="date-time""#),
     ("@free", r"object x-kubernetes-preserve-unknown-fields=true"),
     (
         "@quantity",
@@ -163,6 +166,56 @@ const GROUPS: &[(&str, &str)] = &[
 ",
     ),
     (
+        "waiting",
+        "
+ @free
+.reason @text
+.since @moment
+",
+    ),
+    (
+        "stop",
+        "
+ @free
+.reason @text
+.text @text
+.since @moment
+",
+    ),
+    (
+        "location",
+        "
+ @free
+.repository @free
+.repository.name @text
+.repository.uid @text
+.access @one-of mount: way to reach the repository
+.access.mount @free
+.access.mount.claim @text
+.path @text
+.sealUid @text
+.identity string
+",
+    ),
+    (
+        "tool",
+        "
+ @free
+.name @text
+.image @text
+.spec @free
+.envDigests object
+.envDigests{} string
+",
+    ),
+    (
+        "pull",
+        "
+.imagePullSecrets array
+.imagePullSecrets[] @free
+",
+    ),
+    (
         "reference",
         "
  object
@@ -189,6 +242,13 @@ pub(crate) fn expand(text: &str) -> Vec<String> {
     let mut short = SHORT.to_vec();
     short.sort_by_key(|(name, _)| std::cmp::Reverse(name.len()));
     for line in &mut lines {
+        if let Some((path, union)) = line.split_once("@one-of ") {
+            let (member, what) = union.split_once(": ").expect("a member and what it is");
+            *line = format!(
+                "{path}object maxProperties=1 x-kubernetes-preserve-unknown-fields=true x-kubernetes-validations=\
+                 [{{\"message\":\"exactly one {what} has to be set\",\"rule\":\"[has(self.{member})].exists_one(set, set)\"}}]"
+            );
+        }
         for (name, long) in &short {
             *line = line.replace(name, long);
         }

@@ -4,5 +4,7 @@
 mod definitions;
 mod fields;
 mod flat;
+mod golden;
 mod manifests;
+mod meanings;
 mod results;

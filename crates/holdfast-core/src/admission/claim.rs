@@ -14,6 +14,7 @@ use k8s_openapi::{
 use kube::ResourceExt as _;
 
 use super::{Observed, Problem, Read, Write};
+use crate::decision::Child;
 
 /// What a claim asks for that the policy gives no size.
 const DEFAULT_CAPACITY: &str = "100Gi";
@@ -69,5 +70,5 @@ pub(super) fn ensure(observed: &Observed, section: &CommonBackupPolicy, name: &s
         }),
         ..PersistentVolumeClaim::default()
     };
-    Err(Problem::Write(Box::new(Write::CreateClaim(Box::new(claim)))))
+    Err(Problem::Write(Box::new(Write::Create(Child::from(claim)))))
 }

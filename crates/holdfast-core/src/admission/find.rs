@@ -8,10 +8,11 @@ use holdfast_api::{
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
-use super::{Observed, Problem, Read, claim, has_section};
+use super::{Observed, Problem, Read, claim};
 use crate::{
-    backup::{self, Seen, Storage},
-    naming,
+    backup::{self, Storage},
+    decision::Seen,
+    naming, policy,
     target::{self, Choice},
 };
 
@@ -43,7 +44,7 @@ pub fn find(observed: &Observed) -> Result<Found<'_>, Problem> {
         ("BackupPolicy", name),
         || format!("backuppolicies.dataprotection.kubeblocks.io \"{name}\" not found"),
     )?;
-    if !has_section(policy, backup.spec.backup_type) {
+    if policy::section(policy, backup.spec.backup_type).is_none() {
         let kind = backup.spec.backup_type.as_str();
         let text = format!("backupPolicy: {name} not supports {kind} backup in backupPolicy");
         return Err(Problem::Fail(Reason::BackupNotSupported, text));
@@ -66,18 +67,11 @@ fn present<'a, K>(
     seen: &'a Seen<K>,
     read: Read,
     reason: Reason,
-    (kind, name): (&str, &str),
+    named: (&str, &str),
     text: impl FnOnce() -> String,
 ) -> Result<&'a K, Problem> {
-    if let Some(why) = &seen.unreadable {
-        let text = backup::unreadable(kind, name, why);
-        return Err(Problem::Wait(Reason::InvalidObject, text));
-    }
-    match seen.get() {
-        Some(object) => Ok(object),
-        None if seen.live => Err(Problem::Missing(reason, text())),
-        None => Err(Problem::Read(read)),
-    }
+    seen.get()
+        .ok_or_else(|| Problem::absent(seen, read, named, || (reason, text())))
 }
 
 /// Log backups are made by their schedule alone, which this version does not run.
@@ -154,7 +148,7 @@ fn storage<'a>(observed: &'a Observed, section: &CommonBackupPolicy) -> Result<O
             Problem::Missing(reason, text)
         }
         backup::Problem::Wait(reason, text) => Problem::Wait(reason, text),
-        backup::Problem::Fail(reason, text) => Problem::Fail(reason, text),
+        backup::Problem::Missing(reason, text) | backup::Problem::Fail(reason, text) => Problem::Fail(reason, text),
         backup::Problem::Read(_) | backup::Problem::Write(_) => Problem::Read(Read::Repo),
     })? {
         Storage::Repo(name) => {

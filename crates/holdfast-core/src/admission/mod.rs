@@ -13,8 +13,10 @@ mod tests;
 use std::sync::Arc;
 
 use holdfast_api::{
-    Backup, BackupPhase, BackupPolicy, BackupRepo, BackupStatus, BackupTool, BackupType, ObjectMetaExt as _,
-    condition::{self, READY, RECONCILING, Reason, STALLED},
+    Backup, BackupPhase, BackupPolicy, BackupRepo, BackupStatus, BackupTool, BackupType, ObjectMetaExt as _, Unknown,
+    Waiting,
+    condition::{Conditions, Reason},
+    event::{BusEvent, BusEventKind},
     names::{
         ANNOTATION_ADMITTED, ANNOTATION_POLICY_UID, ANNOTATION_TARGET_POD_NAME, ANNOTATION_TRACEPARENT, FINALIZER,
         LABEL_BACKUP_POLICY, LABEL_BACKUP_REPO_NAME, LABEL_BACKUP_TYPE, LABEL_COMPONENT_NAME, LABEL_INSTANCE,
@@ -31,7 +33,11 @@ use serde_json::{Map, Value, json};
 
 pub use find::find;
 
-use crate::{backup::Seen, repo::label_value, ttl};
+use crate::{
+    decision::{self, Event, Seen, without_finalizer},
+    repo::label_value,
+    ttl,
+};
 
 /// How long a name that does not exist is waited for.
 pub const GRACE: SignedDuration = SignedDuration::from_secs(30);
@@ -80,55 +86,12 @@ pub enum Read {
     Pods,
 }
 
-/// The one guarded write.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Write {
-    /// Merge this into the Backup's metadata.
-    Metadata(Value),
-    /// Replace the status.
-    Status(Box<BackupStatus>),
-    /// Create the claim that the policy describes.
-    CreateClaim(Box<PersistentVolumeClaim>),
-}
-
-/// When to look again.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Next {
-    /// When something changes.
-    AwaitChange,
-    /// At the latest after this time.
-    After(SignedDuration),
-    /// At once, with this read.
-    Read(Read),
-}
-
-/// What follows.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Decision {
-    /// The one write, if any.
-    pub write: Option<Write>,
-    /// Event after it: whether it is a warning, reason, note.
-    pub event: Option<(bool, Reason, String)>,
-    /// How it ended, for metrics and the bus.
-    pub outcome: Option<Reason>,
-    /// When to look again.
-    pub next: Next,
-}
-
+/// What follows from an observation.
+pub type Decision = decision::Decision<BackupStatus, Read>;
+/// What shall be written.
+pub type Write = decision::Write<BackupStatus>;
 /// Why a Backup cannot be let in now.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Problem {
-    /// Something must be read first.
-    Read(Read),
-    /// Something must be written first.
-    Write(Box<Write>),
-    /// A name does not exist; the text is that of the failure.
-    Missing(Reason, String),
-    /// It exists and is not ready.
-    Wait(Reason, String),
-    /// It cannot come right.
-    Fail(Reason, String),
-}
+pub type Problem = decision::Problem<BackupStatus, Read>;
 
 /// Whether the Backup is new and not admitted yet.
 pub fn concerns(backup: &Backup) -> bool {
@@ -140,23 +103,18 @@ pub fn concerns(backup: &Backup) -> bool {
 pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
     let backup = &*observed.backup;
     if !concerns(backup) {
-        return Decision {
-            write: None,
-            event: None,
-            outcome: None,
-            next: Next::AwaitChange,
-        };
+        return Decision::wait();
     }
     if backup.is_terminating() {
         return released(backup);
     }
     match admit(observed, now) {
-        Ok(metadata) => Decision {
-            write: Some(Write::Metadata(metadata)),
-            event: None,
-            outcome: Some(Reason::Admitted),
-            next: Next::AwaitChange,
-        },
+        Ok(metadata) => {
+            let event = bus(backup, BusEventKind::BackupAdmitted, Reason::Admitted);
+            Decision::write(Write::Metadata(metadata))
+                .with(event)
+                .then_await_change()
+        }
         Err(problem) => settle(observed, problem, now),
     }
 }
@@ -217,15 +175,20 @@ pub fn admit(observed: &Observed, now: Timestamp) -> Result<Value, Problem> {
     Ok(json!({ "labels": labels, "annotations": annotations, "finalizers": finalizers }))
 }
 
+/// The message about how admission went, with the reason for metrics.
+pub fn bus(backup: &Backup, kind: BusEventKind, reason: Reason) -> BusEvent {
+    BusEvent {
+        from: BackupPhase::New.as_str(),
+        data: json!({ "reason": reason.as_str() }),
+        ..BusEvent::of(kind, backup)
+    }
+}
+
 /// A Backup that is deleted before it started holds nothing: it is let go.
 fn released(backup: &Backup) -> Decision {
-    let held = backup.finalizers().iter().any(|name| name == FINALIZER);
-    let left: Vec<&String> = backup.finalizers().iter().filter(|name| *name != FINALIZER).collect();
-    Decision {
-        write: held.then(|| Write::Metadata(json!({ "finalizers": left }))),
-        event: None,
-        outcome: None,
-        next: Next::AwaitChange,
+    match without_finalizer(&backup.metadata, FINALIZER) {
+        Some(release) => Decision::write(Write::Metadata(release)).then_await_change(),
+        None => Decision::wait(),
     }
 }
 
@@ -234,15 +197,8 @@ fn settle(observed: &Observed, problem: Problem, now: Timestamp) -> Decision {
     let (since, known) = waits(backup);
     let waited = since.map_or(SignedDuration::ZERO, |since| now.duration_since(since));
     let (reason, text, limit) = match problem {
-        Problem::Read(read) => return look(read),
-        Problem::Write(write) => {
-            return Decision {
-                write: Some(*write),
-                event: None,
-                outcome: None,
-                next: Next::After(SignedDuration::from_secs(1)),
-            };
-        }
+        Problem::Read(read) => return Decision::read(read),
+        Problem::Write(write) => return Decision::write(*write),
         Problem::Fail(reason, text) => (reason, text, SignedDuration::ZERO),
         // Something else was waited for until now: what is missing gets at least another look.
         Problem::Missing(reason, text) if known != Some(reason.as_str()) => (reason, text, observed.not_ready_timeout),
@@ -258,29 +214,17 @@ fn settle(observed: &Observed, problem: Problem, now: Timestamp) -> Decision {
         return waiting(backup, reason, &text, limit - waited, now);
     }
     match doubt(observed) {
-        Some(read) => look(read),
+        Some(read) => Decision::read(read),
         None => failed(observed, reason, &text, now),
-    }
-}
-
-fn look(read: Read) -> Decision {
-    Decision {
-        write: None,
-        event: None,
-        outcome: None,
-        next: Next::Read(read),
     }
 }
 
 /// Since when a Backup waits, and for what it waited last.
 fn waits(backup: &Backup) -> (Option<Timestamp>, Option<&str>) {
-    let conditions = backup.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    let going = conditions
-        .iter()
-        .find(|one| one.type_ == RECONCILING && one.status == "True");
+    let waiting = backup.status.as_ref().and_then(|status| status.waiting.as_ref());
     (
-        going.map(|one| one.last_transition_time.0),
-        going.map(|one| one.reason.as_str()),
+        waiting.map(|waiting| waiting.since.0),
+        waiting.map(|waiting| waiting.reason.as_str()),
     )
 }
 
@@ -303,36 +247,41 @@ fn doubt(observed: &Observed) -> Option<Read> {
     (!observed.repos_live).then_some(Read::Repos)
 }
 
-fn waiting(backup: &Backup, reason: Reason, text: &str, left: SignedDuration, now: Timestamp) -> Decision {
-    let generation = backup.metadata.generation.unwrap_or_default();
+/// A status about to be written.
+fn draft(backup: &Backup, phase: BackupPhase, now: Timestamp, say: impl FnOnce(&mut Conditions)) -> BackupStatus {
     let mut status = backup.status.clone().unwrap_or_default();
-    status.phase = Some(BackupPhase::New);
-    status.observed_generation = Some(generation);
-    let message = format!("{text}: {}", reason.hint());
-    let ready = condition::set(&mut status.conditions, READY, false, reason, &message, generation, now);
-    let going = condition::set(
-        &mut status.conditions,
-        RECONCILING,
-        true,
-        reason,
-        &message,
-        generation,
-        now,
-    );
-    Decision {
-        write: (ready || going).then(|| Write::Status(Box::new(status))),
-        event: None,
-        outcome: None,
-        next: Next::After(left.min(LOOK_AGAIN).max(SignedDuration::from_millis(500))),
+    status.phase = Some(phase);
+    status.observed_generation = backup.metadata.generation;
+    let list = std::mem::take(&mut status.conditions);
+    let mut conditions = Conditions::of(list, backup.metadata.generation, now);
+    say(&mut conditions);
+    status.conditions = conditions.into_list();
+    status
+}
+
+/// Says what is waited for, where the status does not say just that.
+fn waiting(backup: &Backup, reason: Reason, text: &str, left: SignedDuration, now: Timestamp) -> Decision {
+    let mut status = draft(backup, BackupPhase::New, now, |conditions| {
+        conditions.reconciling(reason, text);
+    });
+    let since = waits(backup).0.map_or(Time(now), Time);
+    status.waiting = Some(Waiting {
+        reason: reason.as_str().to_owned(),
+        since,
+        unknown: Unknown::new(),
+    });
+    if backup.status.as_ref() == Some(&status) {
+        return Decision::after(left.min(LOOK_AGAIN));
     }
+    Decision::write(Write::Status(Box::new(status)))
 }
 
 fn failed(observed: &Observed, reason: Reason, text: &str, now: Timestamp) -> Decision {
     let backup = &*observed.backup;
-    let generation = backup.metadata.generation.unwrap_or_default();
-    let mut status = backup.status.clone().unwrap_or_default();
-    status.phase = Some(BackupPhase::Failed);
-    status.observed_generation = Some(generation);
+    let mut status = draft(backup, BackupPhase::Failed, now, |conditions| {
+        conditions.stalled(reason, text);
+    });
+    status.waiting = None;
     status.failure_reason = Some(text.to_owned());
     status.completion_timestamp = Some(Time(now));
     let kept = observed
@@ -343,31 +292,8 @@ fn failed(observed: &Observed, reason: Reason, text: &str, now: Timestamp) -> De
         .and_then(|text| ttl::parse(text).ok())
         .and_then(|kept| now.checked_add(kept).ok())
         .map(Time);
-    let message = format!("{text}: {}", reason.hint());
-    condition::set(&mut status.conditions, READY, false, reason, &message, generation, now);
-    condition::set(
-        &mut status.conditions,
-        RECONCILING,
-        false,
-        reason,
-        &message,
-        generation,
-        now,
-    );
-    condition::set(&mut status.conditions, STALLED, true, reason, &message, generation, now);
-    Decision {
-        write: Some(Write::Status(Box::new(status))),
-        event: Some((true, reason, text.to_owned())),
-        outcome: Some(reason),
-        next: Next::AwaitChange,
-    }
-}
-
-/// The section of a policy that backups of that type follow, as far as it has a target.
-pub fn has_section(policy: &BackupPolicy, kind: BackupType) -> bool {
-    match kind {
-        BackupType::Datafile => policy.spec.datafile.is_some(),
-        BackupType::Logfile => policy.spec.logfile.is_some(),
-        BackupType::Snapshot => policy.spec.snapshot.is_some(),
-    }
+    Decision::write(Write::Status(Box::new(status)))
+        .with(Event::warning(reason, text))
+        .with(bus(backup, BusEventKind::BackupFailed, reason))
+        .then_await_change()
 }

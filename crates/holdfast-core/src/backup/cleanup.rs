@@ -1,10 +1,10 @@
-//! D: what becomes of a Job whose Backup has ended.
+//! What becomes of a Job whose Backup has ended.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
-use kube::ResourceExt as _;
 
-use super::{Decision, Next, Read, Write};
+use super::observed::{Decision, Read, Write};
+use crate::decision::{Kind, Target};
 use crate::pod::{JobState, finished_at, job_state};
 
 /// How long a finished Job stays for a look at its pods.
@@ -40,15 +40,5 @@ pub fn cleanup(job: &Job, owner: Owner, now: Timestamp) -> Decision {
     if owner == Owner::Unknown {
         return Decision::read(Read::Backup);
     }
-    let (Some(name), Some(uid)) = (job.metadata.name.clone(), job.uid()) else {
-        return Decision::wait();
-    };
-    Decision {
-        next: Next::AwaitChange,
-        ..Decision::write(Write::DeleteJob {
-            name,
-            uid,
-            resource_version: None,
-        })
-    }
+    Decision::write(Write::Delete(Target::any_state(Kind::Job, job))).then_await_change()
 }

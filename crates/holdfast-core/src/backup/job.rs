@@ -3,79 +3,84 @@
 use std::collections::BTreeMap;
 
 use holdfast_api::names::{
-    ANNOTATION_FULL_NAME, ANNOTATION_REPOSITORY, ANNOTATION_TRACEPARENT, LABEL_BACKUP_NAME, LABEL_BACKUP_REPO_NAME,
-    LABEL_BACKUP_TYPE, LABEL_BACKUP_UID, LABEL_CLUSTER_UID, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_MAX, LABEL_ROLE,
-    MANAGED_BY_HOLDFAST, ROLE_BACKUP, child_name,
+    ANNOTATION_FULL_NAME, ANNOTATION_TRACEPARENT, LABEL_BACKUP_NAME, LABEL_BACKUP_REPO_NAME, LABEL_BACKUP_TYPE,
+    LABEL_BACKUP_UID, LABEL_CLUSTER_UID, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_MAX, LABEL_ROLE, MANAGED_BY_HOLDFAST,
+    ROLE_BACKUP, child_name,
 };
-use holdfast_api::{Backup, BackupPlan};
+use holdfast_api::{Backup, BackupPlan, BackupToolSpec, JobWork};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Container, EnvVar, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Container, EnvVar, Pod};
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 
+use super::observed::Observed;
 use super::volumes::{Shared, shared};
-use super::{Observed, Settings};
 use crate::pod::{
-    AgentJob, REPOSITORY_DIR, agent_job, bin_mount, bin_volume, container_name, env, pin_to_node, pod_uid_env,
-    prepare_container, pull_secrets, repository_mount, repository_volume, secret_env, tool_command,
-    tool_security_context, zero_limits,
+    AgentJob, Mode, RepositoryAccess, agent_job, backup_dir, bin_mount, bin_volume, container_name, env, pin_to_node,
+    pod_uid_env, prepare_container, pull_secrets, repository_access, secret_env, tool_command, tool_security_context,
+    zero_limits,
 };
+use crate::settings::Settings;
 use crate::ttl;
 
 /// How long a finished Job stays if nobody of ours removes it: failed ones are kept for a look at their logs.
 pub(super) const KEPT_SECONDS: i32 = 86_400;
 
+/// What a tool's Job is made of beside the plan.
+pub(super) struct Tool {
+    /// Its spec, as planned.
+    pub(super) spec: BackupToolSpec,
+    /// Its environment, with the literal values.
+    pub(super) env: Vec<EnvVar>,
+}
+
 /// The Job for a planned Backup, with the target pod's volumes as they are now.
 /// Fails, in words, if a mount of the target cannot be reproduced.
-pub(super) fn tool_job(observed: &Observed, plan: &BackupPlan, target: &Pod, now: Timestamp) -> Result<Job, String> {
+pub(super) fn tool_job(
+    observed: &Observed,
+    plan: &BackupPlan,
+    work: &JobWork,
+    tool: Tool,
+    target: &Pod,
+    now: Timestamp,
+) -> Result<Job, String> {
     let backup = &*observed.backup;
     let settings = &*observed.settings;
-    let claim = plan.persistent_volume_claim_name.as_str();
+    let access = repository_access(&plan.location, Mode::ReadWrite).map_err(|error| error.to_string())?;
     let Shared {
         mut volumes,
         mut mounts,
-    } = shared(target, claim)?;
-    volumes.extend([repository_volume(claim), bin_volume()]);
-    mounts.extend([repository_mount(claim), bin_mount()]);
-    let mut labels = labels(backup, ROLE_BACKUP);
-    for key in [
-        LABEL_INSTANCE,
-        LABEL_CLUSTER_UID,
-        LABEL_BACKUP_TYPE,
-        LABEL_BACKUP_REPO_NAME,
-    ] {
-        if let Some(value) = backup.labels().get(key) {
-            labels.insert(key.to_owned(), value.clone());
-        }
-    }
+    } = shared(target, &plan.location)?;
+    volumes.extend(access.volumes.iter().cloned().chain([bin_volume()]));
+    mounts.extend(access.mounts.iter().cloned().chain([bin_mount()]));
     let container = Container {
         name: main_container(backup),
-        image: Some(plan.image.clone()),
+        image: Some(work.tool.image.clone()),
         image_pull_policy: settings.pull_policy.clone(),
-        command: Some(tool_command("run", &plan.tool.backup_commands)),
-        env: Some(environment(backup, plan, observed.pvc.get())),
-        env_from: plan.tool.env_from.clone(),
-        resources: Some(zero_limits(plan.tool.resources.clone())),
+        command: Some(tool_command("run", &tool.spec.backup_commands)),
+        env: Some(environment(backup, plan, work, tool.env, access)),
+        env_from: tool.spec.env_from,
+        resources: Some(zero_limits(tool.spec.resources)),
         security_context: Some(tool_security_context()),
         volume_mounts: Some(mounts),
         ..Container::default()
     };
-    let left = plan.deadline.0.duration_since(now).as_secs().max(1);
+    let left = |deadline: Timestamp| deadline.duration_since(now).as_secs().max(1);
     Ok(agent_job(AgentJob {
         count_disruptions: false,
-        name: plan.job_name.clone(),
+        name: work.job_name.clone(),
         namespace: backup.namespace().unwrap_or_default(),
         owner: backup.controller_owner_ref(&()),
-        labels,
+        labels: tool_labels(backup),
         annotations: annotations(backup),
-        backoff_limit: plan.backoff_limit,
-        deadline_seconds: Some(left),
+        backoff_limit: work.backoff_limit,
+        deadline_seconds: plan.deadline.as_ref().map(|deadline| left(deadline.0)),
         ttl_seconds: Some(KEPT_SECONDS),
         container,
         init_containers: vec![prepare(settings)],
         volumes,
-        affinity: Some(pin_to_node(&plan.node_name)),
+        affinity: Some(pin_to_node(&plan.source.node_name)),
         image_pull_secrets: pull_secrets(target.spec.as_ref()),
     }))
 }
@@ -87,6 +92,22 @@ fn prepare(settings: &Settings) -> Container {
 /// The name of the tool's container: the Backup's own where a container may have it.
 pub(super) fn main_container(backup: &Backup) -> String {
     container_name(&backup.name_any(), &backup.uid().unwrap_or_default())
+}
+
+/// Labels of the tool's Job: those of every Job, and the Backup's that people select by.
+fn tool_labels(backup: &Backup) -> BTreeMap<String, String> {
+    let mut labels = labels(backup, ROLE_BACKUP);
+    for key in [
+        LABEL_INSTANCE,
+        LABEL_CLUSTER_UID,
+        LABEL_BACKUP_TYPE,
+        LABEL_BACKUP_REPO_NAME,
+    ] {
+        if let Some(value) = backup.labels().get(key) {
+            labels.insert(key.to_owned(), value.clone());
+        }
+    }
+    labels
 }
 
 /// Labels that every Job of a Backup carries.
@@ -114,14 +135,20 @@ pub(super) fn annotations(backup: &Backup) -> BTreeMap<String, String> {
 
 /// The original's variables in the original's order, then the tool's, which may override them, then ours,
 /// which nothing overrides.
-fn environment(backup: &Backup, plan: &BackupPlan, claim: Option<&PersistentVolumeClaim>) -> Vec<EnvVar> {
+fn environment(
+    backup: &Backup,
+    plan: &BackupPlan,
+    work: &JobWork,
+    tool: Vec<EnvVar>,
+    access: RepositoryAccess,
+) -> Vec<EnvVar> {
     let mut list = vec![
-        env("DP_TARGET_POD_NAME", &plan.pod_name),
-        env("DB_HOST", &plan.host),
+        env("DP_TARGET_POD_NAME", &plan.source.pod_name),
+        env("DB_HOST", &plan.source.host),
         env("BACKUP_NAME", backup.name_any()),
-        env("BACKUP_DIR", format!("{REPOSITORY_DIR}{}", plan.path)),
+        env("BACKUP_DIR", backup_dir(&plan.location)),
     ];
-    if let Some(secret) = plan.secret.as_ref() {
+    if let Some(secret) = work.secret.as_ref() {
         list.push(secret_env("DB_USER", &secret.name, &secret.username_key));
         list.push(secret_env("DB_PASSWORD", &secret.name, &secret.password_key));
     }
@@ -132,8 +159,8 @@ fn environment(backup: &Backup, plan: &BackupPlan, claim: Option<&PersistentVolu
             list.push(env("LOGFILE_TTL_SECOND", kept.as_secs().to_string()));
         }
     }
-    list.extend(plan.tool.env.iter().flatten().cloned());
-    list.extend(agent_environment(backup, plan, claim));
+    list.extend(tool);
+    list.extend(agent_environment(backup, plan, access.env));
     let spec = json!({
         "backup": {
             "name": backup.name_any(),
@@ -142,30 +169,23 @@ fn environment(backup: &Backup, plan: &BackupPlan, claim: Option<&PersistentVolu
             "labels": backup.labels(),
             "spec": backup.spec,
         },
-        "policy": plan.policy,
-        "tool": { "name": plan.tool_name, "spec": plan.tool },
+        "policy": work.policy,
+        "tool": { "name": work.tool.name, "spec": work.tool.spec },
     });
     list.push(env("HOLDFAST_SPEC", spec.to_string()));
-    list.push(env("HOLDFAST_ALLOW_EMPTY", plan.allow_empty.to_string()));
+    list.push(env("HOLDFAST_ALLOW_EMPTY", work.allow_empty.to_string()));
     list
 }
 
-/// The agent's own configuration: which run of which Backup, where, and in which repository.
-pub(super) fn agent_environment(
-    backup: &Backup,
-    plan: &BackupPlan,
-    claim: Option<&PersistentVolumeClaim>,
-) -> Vec<EnvVar> {
-    let repository = claim.and_then(|claim| claim.annotations().get(ANNOTATION_REPOSITORY).cloned());
+/// The agent's own configuration: which run of which Backup, and, as `access` says, where.
+pub(super) fn agent_environment(backup: &Backup, plan: &BackupPlan, access: Vec<EnvVar>) -> Vec<EnvVar> {
     let mut list = vec![
-        env("HOLDFAST_BACKUP_UID", backup.uid().unwrap_or_default()),
+        env("HOLDFAST_BACKUP_UID", &plan.location.seal_uid),
         env("HOLDFAST_BACKUP_NAME", backup.name_any()),
         env("HOLDFAST_RUN", plan.run.to_string()),
         pod_uid_env(),
-        env("HOLDFAST_REPOSITORY_ROOT", REPOSITORY_DIR),
-        env("HOLDFAST_PATH", &plan.path),
-        env("HOLDFAST_REPOSITORY_ID", repository.unwrap_or_default()),
     ];
+    list.extend(access);
     if let Some(trace) = backup.annotations().get(ANNOTATION_TRACEPARENT) {
         list.push(env("TRACEPARENT", trace));
     }

@@ -10,25 +10,12 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
-use super::plan::section;
+use super::observed::{Observed, Problem, Read, Write};
 use super::storage::{Storage, is_ready, no_claim_name, not_ready, storage};
-use super::{Observed, Read, Seen, Write};
+use crate::decision::Seen;
 use crate::naming;
 use crate::pod::{is_over, node_matches};
 use crate::repo::label_value;
-
-/// Why an admitted Backup cannot be planned now.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Problem {
-    /// What was seen is not enough to decide by.
-    Read(Read),
-    /// Something must be written first.
-    Write(Box<Write>),
-    /// It may still come right: wait, then fail with this text.
-    Wait(Reason, String),
-    /// It cannot come right.
-    Fail(Reason, String),
-}
 
 /// Everything that a plan is made of.
 pub(super) struct Parts<'a> {
@@ -48,13 +35,13 @@ pub(super) fn parts(observed: &Observed) -> Result<Parts<'_>, Problem> {
     let backup = &*observed.backup;
     supported(backup)?;
     let policy = policy(observed)?;
-    let section = section(policy).ok_or_else(|| {
+    let section = policy.spec.datafile.as_ref().ok_or_else(|| {
         let name = &backup.spec.backup_policy_name;
         absent(
             &observed.policy,
             Read::Policy,
-            Reason::BackupNotSupported,
             ("BackupPolicy", name),
+            Reason::BackupNotSupported,
             || format!("backupPolicy: {name} not supports datafile backup in backupPolicy"),
         )
     })?;
@@ -113,28 +100,18 @@ fn supported(backup: &Backup) -> Result<(), Problem> {
     }
 }
 
-/// What an object's absence means: a failure only after the API server itself said so. What is there and cannot be
-/// read may be corrected.
+/// What an object's absence means here: the name was there at admission, so there is no grace.
 fn absent<K>(
     seen: &Seen<K>,
     read: Read,
+    named: (&str, &str),
     reason: Reason,
-    (kind, name): (&str, &str),
     text: impl FnOnce() -> String,
 ) -> Problem {
-    if let Some(why) = &seen.unreadable {
-        return Problem::Wait(Reason::InvalidObject, unreadable(kind, name, why));
+    match Problem::absent(seen, read, named, || (reason, text())) {
+        Problem::Missing(reason, text) => Problem::Fail(reason, text),
+        other => other,
     }
-    if seen.live {
-        Problem::Fail(reason, text())
-    } else {
-        Problem::Read(read)
-    }
-}
-
-/// Says that an object is there and holds what nobody can read.
-pub fn unreadable(kind: &str, name: &str, why: &str) -> String {
-    format!("{kind} \"{name}\" cannot be read: {why}")
 }
 
 fn policy(observed: &Observed) -> Result<&BackupPolicy, Problem> {
@@ -143,8 +120,8 @@ fn policy(observed: &Observed) -> Result<&BackupPolicy, Problem> {
         absent(
             seen,
             Read::Policy,
-            Reason::PolicyNotFound,
             ("BackupPolicy", name),
+            Reason::PolicyNotFound,
             || format!("backuppolicies.dataprotection.kubeblocks.io \"{name}\" not found"),
         )
     })
@@ -156,8 +133,8 @@ fn tool<'a>(observed: &'a Observed, section: &CommonBackupPolicy) -> Result<&'a 
         absent(
             &observed.tool,
             Read::Tool,
-            Reason::ToolNotFound,
             ("BackupTool", name),
+            Reason::ToolNotFound,
             || format!("backupTool: {name} not found"),
         )
     })?;
@@ -210,15 +187,15 @@ fn repository<'a>(
                 absent(
                     &observed.repo,
                     Read::Repo,
-                    Reason::RepoNotFound,
                     ("BackupRepo", &name),
+                    Reason::RepoNotFound,
                     text,
                 )
             })?;
             Ok((Some(repo), repository_claim(observed, repo)?))
         }
         Storage::Claim(name) => {
-            let claim = observed.pvc.get().ok_or_else(|| absent_claim(observed, &name))?;
+            let claim = observed.claim.get().ok_or_else(|| absent_claim(observed, &name))?;
             Ok((None, claim))
         }
     }
@@ -239,9 +216,9 @@ fn repository_claim<'a>(observed: &'a Observed, repo: &BackupRepo) -> Result<&'a
         let empty = || Problem::Wait(Reason::BackupPVCNameIsEmpty, no_claim_name(&observed.backup));
         return Err(if is_ready(repo) { empty() } else { not_ready(&name) });
     };
-    match observed.pvc.get() {
+    match observed.claim.get() {
         Some(claim) if claim.metadata.deletion_timestamp.is_none() => Ok(claim),
-        None if !observed.pvc.live => Err(Problem::Read(Read::Claim)),
+        None if !observed.claim.live => Err(Problem::Read(Read::Claim)),
         _ if observed
             .backup
             .labels()
@@ -263,7 +240,7 @@ fn metadata(change: Value) -> Problem {
 }
 
 fn absent_claim(observed: &Observed, name: &str) -> Problem {
-    if observed.pvc.live {
+    if observed.claim.live {
         Problem::Wait(
             Reason::PVCNotFound,
             format!("persistent volume claim \"{name}\" not found"),
@@ -310,7 +287,7 @@ pub(super) fn target(observed: &Observed) -> Result<&Pod, Problem> {
             format!("target pod {name} is not running on a node"),
         ));
     }
-    let alone = observed.claims.iter().find(|claim| {
+    let alone = observed.target_claims.iter().find(|claim| {
         let modes = claim
             .spec
             .as_ref()

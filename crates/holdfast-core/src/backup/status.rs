@@ -1,137 +1,261 @@
-//! How a status is written: conditions in kstatus form, and what every end has in common.
+//! How a verdict becomes the one decision: the status with its conditions, and what is told about it.
 
-use holdfast_api::condition::{self, READY, RECONCILING, Reason, STALLED};
-use holdfast_api::event::BusEventKind;
-use holdfast_api::{Backup, BackupPhase, BackupStatus};
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use holdfast_api::condition::{Conditions, Reason};
+use holdfast_api::event::{BusEvent, BusEventKind};
+use holdfast_api::{
+    Backup, BackupLogStatus, BackupPhase, BackupPlan, BackupStatus, BackupToolManifestsStatus, Stop, Unknown, Waiting,
+    agent::AgentResult,
+};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
 
-use super::{Decision, Event, Next, Notice, Write, size};
+use super::finish::volume_name;
+use super::observed::{Decision, Observed, Write};
+use super::size;
+use super::verdict::{Surroundings, Verdict};
+use crate::decision::Event;
 use crate::ttl;
 
-/// The status as observed, to be changed and written.
-pub(super) fn draft(backup: &Backup) -> BackupStatus {
-    let mut status = backup.status.clone().unwrap_or_default();
-    status.observed_generation = backup.metadata.generation;
-    status
-}
-
-/// When the run started, as the status says.
-pub(super) fn started(backup: &Backup) -> Option<Timestamp> {
-    Some(backup.status.as_ref()?.start_timestamp.as_ref()?.0)
-}
-
-/// The phase; none counts as New.
-pub(super) fn phase(backup: &Backup) -> BackupPhase {
-    backup
-        .status
-        .as_ref()
-        .and_then(|status| status.phase)
-        .unwrap_or(BackupPhase::New)
-}
-
-/// A condition of the Backup if it is True.
-pub(super) fn holds<'a>(backup: &'a Backup, kind: &str) -> Option<&'a Condition> {
-    let conditions = &backup.status.as_ref()?.conditions;
-    conditions
-        .iter()
-        .find(|condition| condition.type_ == kind && condition.status == "True")
-}
-
-/// The message of a condition: what happened, and what to do about it where anything can be done.
-pub(super) fn message(reason: Reason, text: &str) -> String {
-    match reason {
-        Reason::InProgress | Reason::JobRunning | Reason::Verifying | Reason::Completed => text.to_owned(),
-        _ => format!("{text}: {}", reason.hint()),
-    }
-}
-
-/// What happened, from a message.
-pub(super) fn text(reason: Reason, message: &str) -> &str {
-    message
-        .strip_suffix(reason.hint())
-        .and_then(|text| text.strip_suffix(": "))
-        .unwrap_or(message)
-}
-
-/// Says what is being done or waited for.
-pub(super) fn say(status: &mut BackupStatus, backup: &Backup, reason: Reason, text: &str, now: Timestamp) {
-    let generation = backup.metadata.generation.unwrap_or_default();
-    let message = &message(reason, text);
-    let conditions = &mut status.conditions;
-    condition::set(conditions, READY, false, reason, message, generation, now);
-    condition::set(conditions, RECONCILING, true, reason, message, generation, now);
-}
-
-/// Writes what is waited for if the status does not say so yet, else looks again after `wait`.
-///
-/// A message that changes under one reason is not written again: the cluster's own texts alternate
-/// (an image is pulled, then backed off), and the first one says more.
-pub(super) fn waiting(
-    backup: &Backup,
-    reason: Reason,
-    text: &str,
-    wait: jiff::SignedDuration,
+/// A status about to be written.
+struct Draft<'a> {
+    backup: &'a Backup,
+    status: BackupStatus,
     now: Timestamp,
-) -> Decision {
-    let said = holds(backup, RECONCILING).is_some_and(|condition| condition.reason == reason.as_str());
-    if said {
-        return Decision::after(wait);
-    }
-    let mut status = draft(backup);
-    status.phase = Some(phase(backup));
-    say(&mut status, backup, reason, text, now);
-    Decision::write(Write::Status(Box::new(status)))
 }
 
-/// Says that the run is to be stopped, and why, before anything is done about it: the next pass, whoever makes it,
-/// goes on from there.
-pub(super) fn stopping(backup: &Backup, reason: Reason, text: &str, now: Timestamp) -> Decision {
-    let generation = backup.metadata.generation.unwrap_or_default();
-    let message = &message(reason, text);
-    let mut status = draft(backup);
-    condition::set(&mut status.conditions, READY, false, reason, message, generation, now);
-    condition::set(&mut status.conditions, STALLED, true, reason, message, generation, now);
-    Decision::write(Write::Status(Box::new(status)))
-}
-
-/// Ends a Backup as Failed. `text` is the original's `failureReason` where it has one.
-pub(super) fn failed(backup: &Backup, reason: Reason, text: &str, ttl: Option<&str>, now: Timestamp) -> Decision {
-    let generation = backup.metadata.generation.unwrap_or_default();
-    let mut status = draft(backup);
-    let from = phase(backup);
-    end(&mut status, BackupPhase::Failed, ttl, now);
-    status.failure_reason = Some(text.to_owned());
-    let message = &message(reason, text);
-    let conditions = &mut status.conditions;
-    condition::set(conditions, READY, false, reason, message, generation, now);
-    condition::set(conditions, STALLED, true, reason, message, generation, now);
-    condition::set(conditions, RECONCILING, false, reason, message, generation, now);
-    let notice = Notice {
-        kind: BusEventKind::BackupFailed,
-        from,
-        start: started(backup).unwrap_or(now),
-        reason: Some(reason),
-    };
-    let event = Event {
-        warning: true,
-        reason: reason.as_str().to_owned(),
-        note: text.to_owned(),
-    };
-    Decision {
-        events: vec![event],
-        news: vec![notice],
-        next: Next::AwaitChange,
-        ..Decision::write(Write::Status(Box::new(status)))
+/// Renders a verdict.
+pub(super) fn render(observed: &Observed, verdict: Verdict, now: Timestamp) -> Decision {
+    let draft = || Draft::of(&observed.backup, now);
+    match verdict {
+        Verdict::Rest(None) => Decision::wait(),
+        Verdict::Rest(Some(wait)) => Decision::after(wait),
+        Verdict::Read(read) => Decision::read(read),
+        Verdict::Write(write) => Decision::write(write),
+        Verdict::Begin(plan, surroundings) => draft().begin(*plan, surroundings),
+        Verdict::Wait(reason, text, again) => draft().wait(reason, &text, again),
+        Verdict::Runs(text, again) => draft().runs(&text, again),
+        Verdict::Attempt(count, reason, text) => draft().attempt(count, reason, &text),
+        Verdict::Stop(reason, text) => draft().stop(reason, text),
+        Verdict::Complete(result) => draft().complete(observed, &result),
+        Verdict::Fail(reason, text) => draft().fail(reason, &text, ttl_of(observed)),
     }
 }
 
-/// What every end has in common: the phase, the times, and when it expires: counted from its end.
-pub(super) fn end(status: &mut BackupStatus, phase: BackupPhase, ttl: Option<&str>, now: Timestamp) {
-    status.phase = Some(phase);
-    status.completion_timestamp = Some(Time(now));
-    let started = status.start_timestamp.as_ref().map(|time| time.0);
-    status.duration = started.map(|started| size::duration(now.duration_since(started)));
-    let kept = ttl.and_then(|ttl| ttl::parse(ttl).ok());
-    status.expiration = kept.and_then(|kept| now.checked_add(kept).ok()).map(Time);
+/// How long the Backup is kept once it has ended: as planned, or else as the policy says.
+fn ttl_of(observed: &Observed) -> Option<&str> {
+    match observed.plan() {
+        Some(plan) => plan.ttl.as_deref(),
+        None => observed.policy.get()?.spec.retention.as_ref()?.ttl.as_deref(),
+    }
+}
+
+impl<'a> Draft<'a> {
+    fn of(backup: &'a Backup, now: Timestamp) -> Self {
+        let mut status = backup.status.clone().unwrap_or_default();
+        status.phase = Some(backup.phase());
+        status.observed_generation = backup.metadata.generation;
+        Self { backup, status, now }
+    }
+
+    /// Changes the conditions by their one writer.
+    fn say(&mut self, with: impl FnOnce(&mut Conditions)) {
+        let list = std::mem::take(&mut self.status.conditions);
+        let mut conditions = Conditions::of(list, self.backup.metadata.generation, self.now);
+        with(&mut conditions);
+        self.status.conditions = conditions.into_list();
+    }
+
+    fn written(self) -> Decision {
+        Decision::write(Write::Status(Box::new(self.status)))
+    }
+
+    fn begin(mut self, plan: BackupPlan, surroundings: Surroundings) -> Decision {
+        let first = self.backup.phase() == BackupPhase::New;
+        let status = &mut self.status;
+        status.phase = Some(BackupPhase::InProgress);
+        if first {
+            status.start_timestamp = Some(Time(self.now));
+            status.completion_timestamp = None;
+            status.failure_reason = None;
+            status.source_cluster = surroundings.source_cluster;
+        }
+        status.waiting = None;
+        self.place(&plan);
+        let manifests = self.status.manifests.get_or_insert_default();
+        manifests.backup_tool = Some(BackupToolManifestsStatus {
+            file_path: Some(plan.location.path.clone()),
+            volume_name: surroundings.volume_name,
+            ..BackupToolManifestsStatus::default()
+        });
+        let tool = plan.work.job().map(|work| work.tool.name.clone()).unwrap_or_default();
+        let text = format!("backing up pod {} with backupTool {tool}", plan.source.pod_name);
+        self.status.plan = Some(plan);
+        self.say(|conditions| {
+            conditions.reconciling(Reason::InProgress, &text);
+        });
+        let event = self.bus(BusEventKind::BackupStarted);
+        let decision = self.written();
+        if first { decision.with(event) } else { decision }
+    }
+
+    /// The members of the original that repeat the plan.
+    fn place(&mut self, plan: &BackupPlan) {
+        let claim = plan.location.access.claim().map(str::to_owned).ok();
+        self.status.persistent_volume_claim_name = claim;
+        self.status.backup_tool_name = plan.work.job().map(|work| work.tool.name.clone()).ok();
+    }
+
+    /// Writes what is waited for if the status does not say so yet.
+    ///
+    /// A text that changes under one reason is not written again: the cluster's own texts alternate
+    /// (an image is pulled, then backed off), and the first one says more.
+    fn wait(mut self, reason: Reason, text: &str, again: SignedDuration) -> Decision {
+        if self
+            .status
+            .waiting
+            .as_ref()
+            .is_some_and(|waiting| waiting.is_for(reason))
+        {
+            return Decision::after(again);
+        }
+        let since = self
+            .status
+            .waiting
+            .take()
+            .map_or(Time(self.now), |waiting| waiting.since);
+        self.status.waiting = Some(Waiting {
+            reason: reason.as_str().to_owned(),
+            since,
+            unknown: Unknown::new(),
+        });
+        self.say(|conditions| {
+            conditions.reconciling(reason, text);
+        });
+        self.written()
+    }
+
+    fn runs(mut self, text: &str, again: SignedDuration) -> Decision {
+        if self.status.waiting.take().is_none() {
+            return Decision::after(again);
+        }
+        self.say(|conditions| {
+            conditions.reconciling(Reason::JobRunning, text);
+        });
+        self.written()
+    }
+
+    fn attempt(mut self, count: i32, reason: Reason, text: &str) -> Decision {
+        let plan = self.status.plan.as_mut();
+        if let Some(work) = plan.and_then(|plan| plan.work.job.as_mut()) {
+            work.failed_attempts = count;
+        }
+        self.status.waiting = None;
+        self.say(|conditions| {
+            conditions.reconciling(reason, text);
+        });
+        self.written()
+    }
+
+    fn stop(mut self, reason: Reason, text: String) -> Decision {
+        self.say(|conditions| {
+            conditions.stalled(reason, &text);
+        });
+        if let Some(plan) = &mut self.status.plan {
+            plan.stop = Some(Stop {
+                reason: reason.as_str().to_owned(),
+                text,
+                since: Time(self.now),
+                unknown: Unknown::new(),
+            });
+        }
+        self.written()
+    }
+
+    fn complete(mut self, observed: &Observed, result: &AgentResult) -> Decision {
+        let ttl = ttl_of(observed);
+        self.end(BackupPhase::Completed, ttl);
+        self.status.failure_reason = None;
+        self.status.total_size = result.bytes.map(size::bytes);
+        if let Some(plan) = observed.plan() {
+            self.place(plan);
+        }
+        if let Some(plan) = &mut self.status.plan {
+            let told = result.repository.clone().filter(|id| !id.is_empty());
+            plan.location.identity = told.or(plan.location.identity.take());
+        }
+        self.manifests(observed, result);
+        let size = self.status.total_size.as_deref().unwrap_or("unknown size");
+        let took = self.status.duration.as_deref().unwrap_or("unknown time");
+        let text = format!("sealed {size} in {} files in {took}", result.files.unwrap_or_default());
+        self.say(|conditions| {
+            conditions.ready(Reason::Completed, &text);
+        });
+        let event = Event::normal(Reason::CreatedBackup, "Completed backup.");
+        let bus = self.bus(BusEventKind::BackupCompleted);
+        self.written().with(event).with(bus).then_await_change()
+    }
+
+    fn manifests(&mut self, observed: &Observed, result: &AgentResult) {
+        let (start, stop) = (
+            self.status.start_timestamp.clone(),
+            self.status.completion_timestamp.clone(),
+        );
+        let path = observed.plan().map(|plan| plan.location.path.clone());
+        let manifests = self.status.manifests.get_or_insert_default();
+        let planned = manifests.backup_tool.take().unwrap_or_default();
+        let digest = result.digest.as_deref();
+        manifests.backup_tool = Some(BackupToolManifestsStatus {
+            file_path: path,
+            // A volume that was bound only when the pod came is known by now.
+            volume_name: observed.claim.get().and_then(volume_name).or(planned.volume_name),
+            upload_total_size: result.upload_total_size.clone(),
+            checksum: digest.map(|digest| digest.strip_prefix("sha256:").unwrap_or(digest).to_owned()),
+            checkpoint: result.checkpoint.clone(),
+            log_file_path: planned.log_file_path,
+        });
+        let log = result.backup_log.clone().unwrap_or_default();
+        manifests.backup_log = Some(BackupLogStatus {
+            start_time: log.start_time.or(start),
+            stop_time: log.stop_time.or(stop),
+        });
+        manifests.user_context = (!result.user_context.is_empty()).then(|| result.user_context.clone());
+    }
+
+    /// Ends the Backup as Failed. `text` is the original's `failureReason` where it has one.
+    fn fail(mut self, reason: Reason, text: &str, ttl: Option<&str>) -> Decision {
+        self.end(BackupPhase::Failed, ttl);
+        self.status.failure_reason = Some(text.to_owned());
+        self.say(|conditions| {
+            conditions.stalled(reason, text);
+        });
+        let bus = BusEvent {
+            data: json!({ "reason": reason.as_str() }),
+            ..self.bus(BusEventKind::BackupFailed)
+        };
+        let event = Event::warning(reason, text);
+        self.written().with(event).with(bus).then_await_change()
+    }
+
+    /// What every end has in common: the phase, the times, and when it expires: counted from its end.
+    fn end(&mut self, phase: BackupPhase, ttl: Option<&str>) {
+        let (status, now) = (&mut self.status, self.now);
+        status.phase = Some(phase);
+        status.waiting = None;
+        status.completion_timestamp = Some(Time(now));
+        let started = status.start_timestamp.as_ref().map(|time| time.0);
+        status.duration = started.map(|started| size::duration(now.duration_since(started)));
+        let kept = ttl.and_then(|ttl| ttl::parse(ttl).ok());
+        status.expiration = kept.and_then(|kept| now.checked_add(kept).ok()).map(Time);
+    }
+
+    /// The message about the transition that the status makes.
+    fn bus(&self, kind: BusEventKind) -> BusEvent {
+        let start = self.status.start_timestamp.as_ref().map_or(self.now, |time| time.0);
+        BusEvent {
+            from: self.backup.phase().as_str(),
+            start: Some(start),
+            ..BusEvent::of(kind, self.backup)
+        }
+    }
 }

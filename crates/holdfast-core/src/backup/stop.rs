@@ -1,20 +1,15 @@
 //! Ending a run before its time: deleted, cancelled, too late, or never able to start.
 
-use holdfast_api::condition::{Reason, STALLED};
+use holdfast_api::condition::Reason;
 use holdfast_api::{Backup, BackupPlan};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt as _;
 
-use super::run::LOOK_AGAIN;
-use super::{Decision, Observed, Read, Write, status};
-use crate::pod::{JobState, is_over, job_state};
-
-/// The Job has the same deadline; this is for the case that nobody enforces it.
-pub(super) const SLACK: SignedDuration = SignedDuration::from_secs(30);
-/// How long a terminating pod is waited for. Its node may be dead; its claim no longer lets it seal anything.
-pub(super) const LOST: SignedDuration = SignedDuration::from_mins(5);
+use super::children::{LOOK_AGAIN, SLACK, may_run};
+use super::observed::{Observed, Read, Write};
+use super::verdict::Verdict;
+use crate::decision::{Kind, Target};
+use crate::pod::{JobState, job_state};
 
 /// Whether the run must be stopped. A Job that is complete is not: its bytes are sealed.
 pub(super) fn stop_reason(
@@ -30,9 +25,8 @@ pub(super) fn stop_reason(
     if state == Some(JobState::Complete) {
         return None;
     }
-    if let Some(condition) = status::holds(backup, STALLED) {
-        let reason = Reason::parse(&condition.reason).unwrap_or(Reason::BackupJobFailed);
-        return Some((reason, status::text(reason, &condition.message).to_owned()));
+    if let Some(stop) = &plan.stop {
+        return Some((stop.reason_or(Reason::BackupJobFailed), stop.text.clone()));
     }
     if matches!(state, Some(JobState::Failed { .. })) {
         return None;
@@ -40,59 +34,36 @@ pub(super) fn stop_reason(
     if backup.spec.cancel == Some(true) {
         return Some((Reason::Cancelled, "cancelled by spec.cancel".to_owned()));
     }
-    let late = now.duration_since(plan.deadline.0) > SLACK;
+    let deadline = plan.deadline.as_ref()?.0;
+    let late = now.duration_since(deadline) > SLACK;
     late.then(|| {
         (
             Reason::DeadlineExceeded,
-            format!("not finished before its deadline {}", plan.deadline.0),
+            format!("not finished before its deadline {deadline}"),
         )
     })
 }
 
 /// Removes the Job, waits until no pod of it is left, and only then ends the Backup:
 /// what follows may remove its directory.
-pub(super) fn stop(
-    observed: &Observed,
-    plan: &BackupPlan,
-    job: Option<&Job>,
-    reason: Reason,
-    text: &str,
-    now: Timestamp,
-) -> Decision {
+pub(super) fn stop(observed: &Observed, job: Option<&Job>, reason: Reason, text: String, now: Timestamp) -> Verdict {
     match job {
-        Some(job) if job.metadata.deletion_timestamp.is_some() => {
-            return Decision::after(LOOK_AGAIN);
+        Some(job) if job.metadata.deletion_timestamp.is_some() => return Verdict::Rest(Some(LOOK_AGAIN)),
+        // A Job that completes in this moment shall not be lost to a deadline; to a deletion it may.
+        Some(job) if reason == Reason::Deleted => {
+            return Verdict::Write(Write::Delete(Target::any_state(Kind::Job, job)));
         }
-        Some(job) => {
-            let (name, uid) = (job.name_any(), job.uid().unwrap_or_default());
-            // A Job that completes in this moment shall not be lost to a deadline; to a deletion it may.
-            let resource_version = (reason != Reason::Deleted).then(|| job.resource_version()).flatten();
-            return Decision::write(Write::DeleteJob {
-                name,
-                uid,
-                resource_version,
-            });
-        }
+        Some(job) => return Verdict::Write(Write::Delete(Target::exactly(Kind::Job, job))),
         None => {}
     }
     if !observed.job.live {
-        return Decision::read(Read::Job);
+        return Verdict::Read(Read::Job);
     }
     if observed.pods.items.iter().any(|pod| may_run(pod, now)) {
-        return Decision::after(LOOK_AGAIN);
+        return Verdict::Rest(Some(LOOK_AGAIN));
     }
     if !observed.pods.live {
-        return Decision::read(Read::Pods);
+        return Verdict::Read(Read::Pods);
     }
-    status::failed(&observed.backup, reason, text, plan.ttl.as_deref(), now)
-}
-
-/// Whether a pod may still write into the repository.
-pub(super) fn may_run(pod: &Pod, now: Timestamp) -> bool {
-    let lost = pod
-        .metadata
-        .deletion_timestamp
-        .as_ref()
-        .is_some_and(|time| now.duration_since(time.0) > LOST);
-    !is_over(pod) && !lost
+    Verdict::Fail(reason, text)
 }

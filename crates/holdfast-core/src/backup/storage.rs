@@ -7,7 +7,7 @@ use holdfast_api::names::{ANNOTATION_IS_DEFAULT_REPO, LABEL_BACKUP_REPO_NAME};
 use holdfast_api::{Backup, BackupRepo, BackupRepoPhase, CommonBackupPolicy};
 use kube::ResourceExt as _;
 
-use super::lookup::Problem;
+use super::observed::Problem;
 use crate::repo;
 
 /// Where a Backup's bytes go.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use holdfast_api::Location;
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, Volume, VolumeMount, VolumeProjection};
 
-use crate::pod::{BIN_DIR, BIN_VOLUME, REPOSITORY_DIR, repository_volume_name};
+use crate::pod::{BIN_DIR, BIN_VOLUME, REPOSITORY_DIR, repository_volume_of};
 
 /// Volumes and mounts for the tool's container.
 #[derive(Debug, Default, PartialEq)]
@@ -27,13 +28,14 @@ pub fn claims_of(pod: &Pod) -> Vec<&str> {
 /// - what has the name or the place of our own volumes.
 ///
 /// Fails, in words, if a mount cannot be reproduced.
-pub(super) fn shared(target: &Pod, repository_claim: &str) -> Result<Shared, String> {
+pub(super) fn shared(target: &Pod, location: &Location) -> Result<Shared, String> {
     let Some(spec) = target.spec.as_ref() else {
         return Ok(Shared::default());
     };
-    let ours = [BIN_VOLUME.to_owned(), repository_volume_name(repository_claim)];
+    let repository = repository_volume_of(location);
+    let is_taken = |name: &String| name == BIN_VOLUME || repository.as_ref() == Some(name);
     let may_share =
-        |volume: &&Volume| volume.ephemeral.is_none() && !holds_api_token(volume) && !ours.contains(&volume.name);
+        |volume: &&Volume| volume.ephemeral.is_none() && !holds_api_token(volume) && !is_taken(&volume.name);
     let volumes: Vec<Volume> = spec.volumes.iter().flatten().filter(may_share).cloned().collect();
     let names: BTreeSet<&str> = volumes.iter().map(|volume| volume.name.as_str()).collect();
     let mut mounts = Vec::new();

@@ -13,12 +13,16 @@ pub mod purge_plan;
 mod release;
 mod retention;
 mod summary;
+pub mod volume;
 
 #[cfg(test)]
 mod tests;
 
 pub use index::{At, Index};
-pub use purge::{BATCH_MAX, Batch, Entry, Outcome, freed, is_ours, outcome, pull_secrets, purge_job, purge_job_name};
-pub use release::{Decision, Observed, Write, concerns, decide, release, tell, untell};
+pub use purge::{
+    BATCH_MAX, Batch, Entry, Outcome, freed, identity, is_ours, outcome, pull_secrets, purge_job, purge_job_name,
+    repository,
+};
+pub use release::{Decision, Observed, Read, Release, Write, concerns, decide, tell, untell};
 pub use retention::{Candidate, Group, Limits, next_expiration, retire};
-pub use summary::{BackupSummary, Place, SummarySpec, SummaryStatus, place};
+pub use summary::{BackupSummary, Place, SummarySpec, SummaryStatus};

@@ -6,6 +6,7 @@ use std::{
 };
 
 use holdfast_api::{
+    Access, Location, NewerFormat, RepositoryReference,
     agent::{AgentResult, Outcome as Told},
     condition::Reason,
     names::{LABEL_MANAGED_BY, LABEL_ROLE, MANAGED_BY_HOLDFAST, ROLE_PURGE},
@@ -23,8 +24,8 @@ use super::{BackupSummary, Place};
 use crate::{
     naming::hex,
     pod::{
-        AgentJob, JobState, REPOSITORY_DIR, Trouble, agent_container, agent_job, agent_result, env, env_value, failure,
-        job_state, pod_uid_env, repository_mount, repository_volume, trouble,
+        AgentJob, JobState, Mode, Trouble, agent_container, agent_job, agent_result, env, env_value, failure,
+        job_state, pod_uid_env, repository_access, trouble,
     },
 };
 
@@ -45,7 +46,7 @@ const SETTLING: SignedDuration = SignedDuration::from_secs(8);
 /// One Backup whose files go.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct Entry {
-    /// Its uid.
+    /// The uid under which the files are claimed and sealed.
     pub uid: String,
     /// Its directory, from the repository's root.
     pub path: String,
@@ -60,7 +61,7 @@ impl Entry {
             return None;
         };
         Some(Self {
-            uid: backup.metadata.uid.clone()?,
+            uid: backup.seal_uid()?.to_owned(),
             path: path.to_owned(),
             name: backup.name_any(),
         })
@@ -151,35 +152,54 @@ pub fn is_ours(job: &Job) -> bool {
 
 /// The pull Secrets of a batch: those of all its Backups, each once.
 pub fn pull_secrets(batch: &Batch, waiting: &[Arc<BackupSummary>]) -> Vec<LocalObjectReference> {
-    let uids: HashSet<&str> = batch.entries.iter().map(|entry| entry.uid.as_str()).collect();
-    let in_batch = |backup: &&Arc<BackupSummary>| backup.metadata.uid.as_deref().is_some_and(|uid| uids.contains(uid));
-    let all = waiting
-        .iter()
-        .filter(in_batch)
-        .flat_map(|backup| &backup.status.pull_secrets);
+    let all = members(batch, waiting).flat_map(|backup| &backup.status.pull_secrets);
     let names: BTreeSet<&str> = all.map(|secret| secret.name.as_str()).collect();
     let reference = |name: &str| LocalObjectReference { name: name.to_owned() };
     names.into_iter().map(reference).collect()
 }
 
-/// The Job that removes a batch. It belongs to no Backup: it outlives those that it releases. `repository` is the
-/// identity that the claim's volume must have, if it is known: nothing is looked for on another one. `secrets` are
-/// those of [`pull_secrets`].
+/// The identity that the repository of a batch must have, where its Backups agree about it: nothing is looked for on
+/// another volume.
+pub fn identity(batch: &Batch, waiting: &[Arc<BackupSummary>]) -> Option<String> {
+    let known: BTreeSet<&str> = members(batch, waiting).filter_map(|backup| backup.identity()).collect();
+    let mut known = known.into_iter();
+    known.next().filter(|_| known.next().is_none()).map(str::to_owned)
+}
+
+/// The repository that the Backups of a batch name; none where their policy names a claim of its own.
+pub fn repository<'a>(batch: &Batch, waiting: &'a [Arc<BackupSummary>]) -> Option<&'a RepositoryReference> {
+    members(batch, waiting).find_map(|backup| backup.status.location.as_ref()?.repository.as_ref())
+}
+
+/// The Backups of a batch.
+fn members<'a>(batch: &Batch, waiting: &'a [Arc<BackupSummary>]) -> impl Iterator<Item = &'a Arc<BackupSummary>> {
+    let uids: HashSet<&str> = batch.entries.iter().map(|entry| entry.uid.as_str()).collect();
+    let is_in = |backup: &&Arc<BackupSummary>| backup.seal_uid().is_some_and(|uid| uids.contains(uid));
+    waiting.iter().filter(is_in).collect::<Vec<_>>().into_iter()
+}
+
+/// The Job that removes a batch. It belongs to no Backup: it outlives those that it releases. `identity` is that of
+/// [`identity`], `secrets` are those of [`pull_secrets`].
+///
+/// # Errors
+/// [`NewerFormat`] where the repository is reached in a way that this version does not know.
 pub fn purge_job(
     agent_image: &str,
     pull: Option<&str>,
     batch: &Batch,
-    repository: Option<&str>,
+    identity: Option<String>,
     secrets: Vec<LocalObjectReference>,
-) -> Job {
-    let environment = vec![
-        pod_uid_env(),
-        env("HOLDFAST_REPOSITORY_ROOT", REPOSITORY_DIR),
-        env("HOLDFAST_REPOSITORY_ID", repository.unwrap_or_default()),
-        env(LIST, batch.list()),
-    ];
-    let mounts = vec![repository_mount(&batch.claim)];
-    agent_job(AgentJob {
+) -> Result<Job, NewerFormat> {
+    let location = Location {
+        access: Access::mount(&batch.claim),
+        identity,
+        ..Location::default()
+    };
+    let access = repository_access(&location, Mode::ReadWrite)?;
+    let mut environment = vec![pod_uid_env()];
+    environment.extend(access.env);
+    environment.push(env(LIST, batch.list()));
+    Ok(agent_job(AgentJob {
         name: purge_job_name(batch),
         namespace: batch.namespace.clone(),
         labels: BTreeMap::from([
@@ -189,11 +209,11 @@ pub fn purge_job(
         backoff_limit: ATTEMPTS,
         deadline_seconds: Some(ALLOWED_SECONDS),
         ttl_seconds: Some(KEPT_SECONDS),
-        container: agent_container(CONTAINER, agent_image, pull, "purge", environment, mounts),
-        volumes: vec![repository_volume(&batch.claim)],
+        container: agent_container(CONTAINER, agent_image, pull, "purge", environment, access.mounts),
+        volumes: access.volumes,
         image_pull_secrets: secrets,
         ..AgentJob::default()
-    })
+    }))
 }
 
 /// How a purge stands.

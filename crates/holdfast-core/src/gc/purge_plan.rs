@@ -189,11 +189,11 @@ fn look(volume: &Volume, purge: &Purge, history: &History, now: Timestamp) -> Se
 
 fn working(purge: &Purge, present: &[&Arc<BackupSummary>], trouble: Option<Trouble>) -> Seen {
     // Who was told that a purge failed is told no less by the next one, until that succeeds.
-    let told = |backup: &BackupSummary| backup.status.stalled.clone();
+    let told = |backup: &BackupSummary| backup.status.trouble.clone();
     let final_word = Some(Reason::PurgeFailed.as_str());
     let mut open = present
         .iter()
-        .filter(|backup| backup.status.stalled.as_deref() != final_word);
+        .filter(|backup| backup.status.trouble.as_deref() != final_word);
     let step = match trouble {
         Some(trouble) => open
             .find(|backup| told(backup).as_deref() != Some(trouble.reason.as_str()))
@@ -214,7 +214,7 @@ fn failed(
     history: &History,
     now: Timestamp,
 ) -> Seen {
-    let stalled = backup.status.stalled.as_deref();
+    let stalled = backup.status.trouble.as_deref();
     // The directory is another's, and this Backup was never sealed: nothing in it can be its own.
     if reason == Reason::PathOccupied && !backup.status.sealed {
         return Seen::Do(if stalled == Some(Reason::DataLeftBehind.as_str()) {
@@ -263,11 +263,16 @@ fn next(volume: &Volume, history: &History) -> Option<Batch> {
         .collect::<Vec<_>>();
     let limit = |backup: &BackupSummary| history.limits.get(uid(backup)).copied();
     let most = free.iter().filter_map(|backup| limit(backup)).max();
-    let chosen = free.iter().filter(|backup| limit(backup) == most);
-    let entries: Vec<Entry> = chosen.filter_map(|backup| Entry::of(backup)).collect();
+    let chosen: Vec<_> = free.iter().filter(|backup| limit(backup) == most).collect();
+    // One Job is for one repository: a claim may have had another volume before.
+    let first = chosen.iter().find_map(|backup| backup.identity());
+    let together = chosen
+        .iter()
+        .filter(|backup| backup.identity().is_none_or(|identity| Some(identity) == first));
+    let entries: Vec<Entry> = together.filter_map(|backup| Entry::of(backup)).collect();
     (!entries.is_empty()).then(|| Batch::fill(&volume.namespace, &volume.claim, entries, most.unwrap_or(BATCH_MAX)))
 }
 
 fn uid(backup: &BackupSummary) -> &str {
-    backup.metadata.uid.as_deref().unwrap_or_default()
+    backup.seal_uid().unwrap_or_default()
 }

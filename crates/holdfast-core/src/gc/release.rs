@@ -2,19 +2,20 @@
 
 use holdfast_api::{
     Backup, BackupPhase, BackupStatus,
-    condition::{self, READY, RECONCILING, Reason, STALLED},
+    condition::{Conditions, Reason},
     names::FINALIZER,
 };
-use jiff::Timestamp;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::{api::core::v1::PersistentVolumeClaim, apimachinery::pkg::apis::meta::v1::Time};
 use kube::ResourceExt as _;
-use serde_json::{Value, json};
 
-use super::{Place, place};
-use crate::backup::Event;
+use super::Place;
+use crate::decision::{self, Event, without_finalizer};
 
 /// How many names a message holds at the most.
 const NAMED: usize = 5;
+/// How often a Backup whose files cannot be removed is looked at.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// Everything that the release of one Backup rests on, read from the API server just now.
 #[derive(Clone, Debug)]
@@ -29,26 +30,38 @@ pub struct Observed {
     pub dependents: Vec<String>,
 }
 
-/// The one guarded write.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Write {
-    /// Replace the status.
-    Status(Box<BackupStatus>),
-    /// Merge this into the metadata: the finalizer goes.
-    Release(Value),
+/// What can be read. Deletions are looked at once, so it is everything, from the API server itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// All that [`Observed`] holds.
+    Everything,
 }
 
-/// What follows.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Decision {
-    /// The one write, if any.
-    pub write: Option<Write>,
-    /// An Event after it.
-    pub event: Option<Event>,
+/// What follows from an observation.
+pub type Decision = decision::Decision<BackupStatus, Read>;
+/// The one guarded write.
+pub type Write = decision::Write<BackupStatus>;
+
+/// How the release of a Backup stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Release {
+    /// What follows.
+    pub decision: Decision,
     /// The claim whose purge now has work, if it is the files' turn.
     pub purge: Option<String>,
     /// Whether increments that stay keep it.
     pub blocked: bool,
+}
+
+impl From<Decision> for Release {
+    /// Neither the files' turn nor kept by increments.
+    fn from(decision: Decision) -> Self {
+        Self {
+            decision,
+            purge: None,
+            blocked: false,
+        }
+    }
 }
 
 /// Whether a Backup is gc's to release: deleted, held by our finalizer, and in a phase that gc owns.
@@ -62,7 +75,7 @@ pub fn concerns(phase: Option<BackupPhase>, deleted: bool, finalizers: &[String]
 }
 
 /// Decides about one deleted Backup.
-pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
+pub fn decide(observed: &Observed, now: Timestamp) -> Release {
     let backup = &observed.backup;
     let status = backup.status.clone().unwrap_or_default();
     if !concerns(
@@ -70,11 +83,11 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
         backup.metadata.deletion_timestamp.is_some(),
         backup.finalizers(),
     ) {
-        return Decision::default();
+        return Decision::wait().into();
     }
     if observed.namespace_terminating {
         let note = "the namespace is being deleted: what becomes of the files follows their volume";
-        return released(backup, Some(event(false, Reason::NamespaceTerminating, note)));
+        return released(backup, Some(Event::normal(Reason::NamespaceTerminating, note))).into();
     }
     let deleting = status.phase == Some(BackupPhase::Deleting);
     // Once its files are going, nothing that is built on it can be helped any more.
@@ -82,40 +95,46 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
         return blocked(backup, &observed.dependents, now);
     }
     let name = backup.name_any();
-    let (claim, path) = match place(&name, &status) {
-        Place::Nowhere => return released(backup, None),
+    let location = status.location(backup.metadata.uid.as_deref().unwrap_or_default());
+    let (claim, path) = match Place::of(&name, location.as_ref()) {
+        Place::Nowhere => return released(backup, None).into(),
+        Place::Unknown(_) => return unreachable_files(backup, now).into(),
         Place::Shared { claim, path } => {
             let note =
                 format!("directory {path} in claim {claim} does not bear the backup's name, so it is not removed");
-            return left_behind(backup, &note, now);
+            return left_behind(backup, &note, now).into();
         }
         Place::Own { claim, path } => (claim, path),
     };
     let Some(found) = observed.claim.as_ref().filter(|claim| !is_lost(claim)) else {
         let note = format!("claim {claim} or its volume is gone: files at {path}, if they still exist, stay there");
-        return left_behind(backup, &note, now);
+        return left_behind(backup, &note, now).into();
     };
     if !is_bound(found) {
         // A claim that was never bound never held a file; one that was bound once has been made anew.
         let Some(volume) = bound_before(&status) else {
-            return released(backup, None);
+            return released(backup, None).into();
         };
         let note = format!("claim {claim} is new and empty: files at {path} in volume {volume} stay there");
-        return left_behind(backup, &note, now);
+        return left_behind(backup, &note, now).into();
     }
     let purge = Some(claim.to_owned());
-    if deleting {
-        return Decision {
-            purge,
-            ..Decision::default()
-        };
-    }
-    let status = purging(backup, &format!("removing {path} from claim {claim}"), now);
-    Decision {
-        write: Some(Write::Status(Box::new(status))),
+    let decision = match (deleting, trouble(&status)) {
+        (true, None) => Decision::wait(),
+        // Its claim may go meanwhile.
+        (true, Some(_)) => Decision::after(LOOK_AGAIN),
+        (false, _) => written(purging(backup, &format!("removing {path} from claim {claim}"), now)),
+    };
+    Release {
+        decision,
         purge,
-        ..Decision::default()
+        blocked: false,
     }
+}
+
+/// What was written comes back through the watch.
+fn written(status: BackupStatus) -> Decision {
+    Decision::write(Write::Status(Box::new(status))).then_await_change()
 }
 
 fn is_bound(claim: &PersistentVolumeClaim) -> bool {
@@ -133,40 +152,32 @@ fn bound_before(status: &BackupStatus) -> Option<&str> {
     tool.volume_name.as_deref().filter(|volume| !volume.is_empty())
 }
 
-/// The reason of the condition `Stalled`, while that holds.
-fn stalled_by(status: &BackupStatus) -> Option<&str> {
-    let stalled =
-        |one: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| one.type_ == STALLED && one.status == "True";
-    status
-        .conditions
-        .iter()
-        .find(stalled)
-        .map(|condition| condition.reason.as_str())
+/// Why its files are still there, as the status remembers it.
+fn trouble(status: &BackupStatus) -> Option<&str> {
+    status.deletion.as_ref()?.trouble.as_deref()
 }
 
-fn event(warning: bool, reason: Reason, note: impl Into<String>) -> Event {
-    Event {
-        warning,
-        reason: reason.as_str().to_owned(),
-        note: note.into(),
+/// Where only a newer version can reach its files, the Backup waits for that.
+fn unreachable_files(backup: &Backup, now: Timestamp) -> Decision {
+    let note = "its files lie where this version cannot reach them";
+    match tell(backup, "", Reason::NewerFormat, note, now) {
+        Some((status, event)) => written(status).with(event),
+        None => Decision::wait(),
     }
 }
 
 fn released(backup: &Backup, event: Option<Event>) -> Decision {
-    Decision {
-        write: Some(release(backup.finalizers())),
-        event,
-        ..Decision::default()
+    let Some(release) = without_finalizer(&backup.metadata, FINALIZER) else {
+        return Decision::wait();
+    };
+    let decision = Decision::write(Write::Metadata(release)).then_await_change();
+    match event {
+        Some(event) => decision.with(event),
+        None => decision,
     }
 }
 
-/// The write that lets a Backup with these finalizers go.
-pub fn release(finalizers: &[String]) -> Write {
-    let left: Vec<&String> = finalizers.iter().filter(|name| *name != FINALIZER).collect();
-    Write::Release(json!({ "finalizers": left }))
-}
-
-fn blocked(backup: &Backup, dependents: &[String], now: Timestamp) -> Decision {
+fn blocked(backup: &Backup, dependents: &[String], now: Timestamp) -> Release {
     let named = dependents
         .iter()
         .take(NAMED)
@@ -180,29 +191,27 @@ fn blocked(backup: &Backup, dependents: &[String], now: Timestamp) -> Decision {
         String::new()
     };
     let note = format!("increments build on it and stay: {named}{more}");
-    let said = stall(backup, Reason::BlockedByChildren, &note, None, now);
-    Decision {
-        event: said.is_some().then(|| event(true, Reason::BlockedByChildren, note)),
-        write: said.map(|status| Write::Status(Box::new(status))),
-        blocked: true,
+    let decision = match stall(backup, Reason::BlockedByChildren, &note, None, now) {
+        Some(status) => written(status).with(Event::warning(Reason::BlockedByChildren, note)),
+        None => Decision::wait(),
+    };
+    Release {
+        decision,
         purge: None,
+        blocked: true,
     }
 }
 
 /// Says on the object that files stay, and lets it go in the pass after that.
 fn left_behind(backup: &Backup, note: &str, now: Timestamp) -> Decision {
-    let said = backup.status.as_ref().and_then(stalled_by) == Some(Reason::DataLeftBehind.as_str());
+    let said = backup.status.as_ref().and_then(trouble) == Some(Reason::DataLeftBehind.as_str());
     if said {
         return released(backup, None);
     }
     let Some((status, event)) = tell(backup, "", Reason::DataLeftBehind, note, now) else {
         return released(backup, None);
     };
-    Decision {
-        write: Some(Write::Status(Box::new(status))),
-        event: Some(event),
-        ..Decision::default()
-    }
+    written(status).with(event)
 }
 
 /// The status of a Backup whose files are not removed, for this reason, with the Event about it; none if the status
@@ -210,53 +219,57 @@ fn left_behind(backup: &Backup, note: &str, now: Timestamp) -> Decision {
 pub fn tell(backup: &Backup, job: &str, reason: Reason, why: &str, now: Timestamp) -> Option<(BackupStatus, Event)> {
     if reason != Reason::PurgeFailed {
         let status = stall(backup, reason, why, None, now)?;
-        return Some((status, event(true, reason, why)));
+        return Some((status, Event::warning(reason, why)));
     }
     // The original's words, for whoever looks for them.
     let text = format!("the job \"{job}\" for backup files deletion failed, you can delete it to re-delete the files");
     let status = stall(backup, reason, why, Some(&text), now)?;
-    let event = Event {
-        warning: true,
-        reason: Reason::DeleteBackupFilesFailed.as_str().to_owned(),
-        note: format!("{text}: {why}"),
-    };
+    let event = Event::warning(Reason::DeleteBackupFilesFailed, format!("{text}: {why}"));
     Some((status, event))
 }
 
 /// The status of a Backup whose removal goes on after a trouble; none if it does not speak of any.
 pub fn untell(backup: &Backup, now: Timestamp) -> Option<BackupStatus> {
-    stalled_by(backup.status.as_ref()?)?;
+    trouble(backup.status.as_ref()?)?;
     Some(purging(backup, "removing its files", now))
 }
 
+/// None if the status says so already.
 fn stall(backup: &Backup, reason: Reason, why: &str, failure: Option<&str>, now: Timestamp) -> Option<BackupStatus> {
-    let generation = backup.metadata.generation.unwrap_or_default();
     let mut status = backup.status.clone().unwrap_or_default();
+    if trouble(&status) == Some(reason.as_str()) {
+        return None;
+    }
     if let Some(failure) = failure {
         status.failure_reason = Some(failure.to_owned());
     }
     if reason == Reason::DataLeftBehind {
         status.phase = Some(BackupPhase::Deleting);
     }
-    let message = format!("{why}: {}", reason.hint());
-    let changed = condition::set(&mut status.conditions, STALLED, true, reason, &message, generation, now);
-    changed.then_some(status)
+    let deletion = status.deletion.get_or_insert_default();
+    deletion.trouble = Some(reason.as_str().to_owned());
+    deletion.since = Some(Time(now));
+    say(backup, &mut status, now, |conditions| {
+        conditions.stalled(reason, why);
+    });
+    Some(status)
 }
 
 fn purging(backup: &Backup, text: &str, now: Timestamp) -> BackupStatus {
     let mut status = backup.status.clone().unwrap_or_default();
     status.phase = Some(BackupPhase::Deleting);
-    let generation = backup.metadata.generation.unwrap_or_default();
-    for (kind, holds) in [(READY, false), (RECONCILING, true), (STALLED, false)] {
-        condition::set(
-            &mut status.conditions,
-            kind,
-            holds,
-            Reason::Purging,
-            text,
-            generation,
-            now,
-        );
-    }
+    let deletion = status.deletion.get_or_insert_default();
+    deletion.trouble = None;
+    deletion.since = Some(Time(now));
+    say(backup, &mut status, now, |conditions| {
+        conditions.reconciling(Reason::Purging, text);
+    });
     status
+}
+
+fn say(backup: &Backup, status: &mut BackupStatus, now: Timestamp, with: impl FnOnce(&mut Conditions)) {
+    let list = std::mem::take(&mut status.conditions);
+    let mut conditions = Conditions::of(list, backup.metadata.generation, now);
+    with(&mut conditions);
+    status.conditions = conditions.into_list();
 }

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 
 use holdfast_api::{
-    Backup, BackupPhase, BackupStatus, BackupType,
-    condition::STALLED,
+    Access, Backup, BackupPhase, BackupType, Location,
     names::{
         ANNOTATION_POLICY_UID, ANNOTATION_TRACEPARENT, LABEL_AUTOBACKUP, LABEL_BACKUP_PROTECTION, LABEL_CLUSTER_UID,
         LABEL_INSTANCE,
@@ -70,16 +69,14 @@ pub struct SummaryStatus {
     pub source_cluster: Option<String>,
     /// Uid of the policy that it was planned by.
     pub policy_uid: Option<String>,
-    /// The claim that holds its files.
-    pub claim: Option<String>,
-    /// Its directory in the repository.
-    pub path: Option<String>,
+    /// Where its files are; none if it never came to write any.
+    pub location: Option<Location>,
     /// The Secrets that pods which work on it pull images with.
     pub pull_secrets: Vec<LocalObjectReference>,
     /// Whether the agent sealed it: then its directory is its own.
     pub sealed: bool,
-    /// The reason of its condition `Stalled`, while that holds.
-    pub stalled: Option<String>,
+    /// Why its files are still there although it is deleted, as one of the documented reasons.
+    pub trouble: Option<String>,
 }
 
 /// The parts of a status that [`SummaryStatus`] is made of. Read more tolerantly than a Backup is.
@@ -96,7 +93,7 @@ struct WholeStatus {
     persistent_volume_claim_name: Option<String>,
     manifests: Manifests,
     plan: Plan,
-    conditions: Vec<Condition>,
+    deletion: Deletion,
 }
 
 #[derive(Default, Deserialize)]
@@ -116,25 +113,40 @@ struct Tool {
 #[serde(rename_all = "camelCase", default)]
 struct Plan {
     policy_uid: Option<String>,
-    persistent_volume_claim_name: Option<String>,
-    path: Option<String>,
+    location: Location,
+    work: Work,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Work {
+    job: Job,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Job {
     image_pull_secrets: Vec<LocalObjectReference>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Condition {
-    #[serde(rename = "type")]
-    kind: String,
-    status: String,
-    reason: String,
+struct Deletion {
+    trouble: Option<String>,
 }
 
 impl From<WholeStatus> for SummaryStatus {
     fn from(whole: WholeStatus) -> Self {
-        let stalled = whole.conditions.into_iter();
-        let mut stalled = stalled.filter(|condition| condition.kind == STALLED && condition.status == "True");
         let ended = whole.completion_timestamp.or(whole.start_timestamp);
+        let planned = Some(whole.plan.location).filter(|location| *location != Location::default());
+        let claim = filled(whole.persistent_volume_claim_name);
+        let path = filled(whole.manifests.backup_tool.file_path);
+        // As `BackupStatus::location` has it; the uid is filled in by `BackupSummary::location`.
+        let told = claim.zip(path).map(|(claim, path)| Location {
+            access: Access::mount(claim),
+            path,
+            ..Location::default()
+        });
         Self {
             phase: whole.phase,
             expiration: whole.expiration.map(|time| time.0),
@@ -142,12 +154,10 @@ impl From<WholeStatus> for SummaryStatus {
             parent: filled(whole.parent_backup_name),
             source_cluster: filled(whole.source_cluster),
             policy_uid: filled(whole.plan.policy_uid),
-            claim: filled(whole.persistent_volume_claim_name)
-                .or_else(|| filled(whole.plan.persistent_volume_claim_name)),
-            path: filled(whole.manifests.backup_tool.file_path).or_else(|| filled(whole.plan.path)),
-            pull_secrets: whole.plan.image_pull_secrets,
+            location: planned.or(told),
+            pull_secrets: whole.plan.work.job.image_pull_secrets,
             sealed: filled(whole.manifests.backup_tool.checksum).is_some(),
-            stalled: stalled.next().map(|condition| condition.reason),
+            trouble: filled(whole.deletion.trouble),
         }
     }
 }
@@ -250,12 +260,24 @@ impl BackupSummary {
             .or(self.status.policy_uid.as_deref())
     }
 
+    /// The uid under which its files are claimed, sealed and purged.
+    pub fn seal_uid(&self) -> Option<&str> {
+        let planned = self.status.location.as_ref().map(|location| location.seal_uid.as_str());
+        let planned = planned.filter(|uid| !uid.is_empty());
+        planned.or(self.metadata.uid.as_deref())
+    }
+
+    /// The identity of the repository that its files were sealed in, if that is known.
+    pub fn identity(&self) -> Option<&str> {
+        let identity = self.status.location.as_ref()?.identity.as_deref();
+        identity.filter(|identity| !identity.is_empty())
+    }
+
     /// Where its files are.
     pub fn place(&self) -> Place<'_> {
         Place::of(
             self.metadata.name.as_deref().unwrap_or_default(),
-            self.status.claim.as_deref(),
-            self.status.path.as_deref(),
+            self.status.location.as_ref(),
         )
     }
 }
@@ -265,6 +287,8 @@ impl BackupSummary {
 pub enum Place<'a> {
     /// It never came to write any.
     Nowhere,
+    /// Where only a newer version can reach them.
+    Unknown(&'a Location),
     /// In a directory that does not bear its name: others may share it, so it is never removed.
     Shared {
         /// The claim.
@@ -282,30 +306,23 @@ pub enum Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn of(name: &str, claim: Option<&'a str>, path: Option<&'a str>) -> Self {
-        let filled = |text: Option<&'a str>| text.filter(|text| !text.is_empty());
-        let (Some(claim), Some(path)) = (filled(claim), filled(path)) else {
+    /// The place of a Backup of that name whose bytes lie at `location`.
+    pub fn of(name: &str, location: Option<&'a Location>) -> Self {
+        let Some(location) = location else {
             return Self::Nowhere;
         };
-        let last = path.trim_end_matches('/').rsplit('/').next();
-        if path.starts_with('/') && last == Some(name) && !name.is_empty() {
-            Self::Own { claim, path }
-        } else {
-            Self::Shared { claim, path }
+        let path = location.path.as_str();
+        match location.access.claim() {
+            Err(_) => Self::Unknown(location),
+            Ok(claim) if claim.is_empty() || path.is_empty() => Self::Nowhere,
+            Ok(claim) => {
+                let last = path.trim_end_matches('/').rsplit('/').next();
+                if path.starts_with('/') && last == Some(name) && !name.is_empty() {
+                    Self::Own { claim, path }
+                } else {
+                    Self::Shared { claim, path }
+                }
+            }
         }
     }
-}
-
-/// Where the files of a whole Backup are; the same rule as [`BackupSummary::place`].
-pub fn place<'a>(name: &str, status: &'a BackupStatus) -> Place<'a> {
-    let plan = status.plan.as_ref();
-    let tool = status
-        .manifests
-        .as_ref()
-        .and_then(|manifests| manifests.backup_tool.as_ref());
-    let filled = |text: Option<&'a String>| text.map(String::as_str).filter(|text| !text.is_empty());
-    let claim = filled(status.persistent_volume_claim_name.as_ref());
-    let claim = claim.or_else(|| filled(plan.map(|plan| &plan.persistent_volume_claim_name)));
-    let path = filled(tool.and_then(|tool| tool.file_path.as_ref()));
-    Place::of(name, claim, path.or_else(|| filled(plan.map(|plan| &plan.path))))
 }

@@ -2,17 +2,21 @@
 //! Nothing here touches a cluster.
 
 mod job;
+mod location;
 mod node;
 mod parts;
 mod state;
 #[cfg(test)]
 mod tests;
+mod tool;
 
 pub use job::{AgentJob, agent_job};
+pub use location::{Mode, REPOSITORY_DIR, RepositoryAccess, backup_dir, repository_access, repository_volume_of};
 pub use node::{node_matches, pin_to_node};
 pub use parts::{
-    BIN_DIR, BIN_VOLUME, PREPARE_CONTAINER, REPOSITORY_DIR, agent_command, agent_container, bin_mount, bin_volume,
-    container_name, env, env_value, pod_uid_env, prepare_container, pull_secrets, repository_mount, repository_volume,
-    repository_volume_name, secret_env, tool_command, tool_security_context, zero_limits,
+    BIN_DIR, BIN_VOLUME, PREPARE_CONTAINER, agent_command, agent_container, bin_mount, bin_volume, container_name, env,
+    env_value, pod_uid_env, prepare_container, pull_secrets, secret_env, tool_command, tool_security_context,
+    zero_limits,
 };
 pub use state::{Failure, JobState, Trouble, agent_result, failure, finished_at, is_over, job_state, trouble};
+pub use tool::{needs_values, planned_tool, tool_environment};

@@ -3,16 +3,9 @@
 use holdfast_api::names::{LABEL_MAX, child_name};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, EmptyDirVolumeSource, EnvVar, EnvVarSource, LocalObjectReference, ObjectFieldSelector,
-    PersistentVolumeClaimVolumeSource, PodSpec, ResourceRequirements, SeccompProfile, SecretKeySelector,
-    SecurityContext, Volume, VolumeMount,
+    PodSpec, ResourceRequirements, SeccompProfile, SecretKeySelector, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use sha2::{Digest as _, Sha256};
-
-use crate::naming::hex;
-
-/// Where the repository volume is mounted in every pod of ours.
-pub const REPOSITORY_DIR: &str = "/backupdata";
 /// Where the agent's binary lies in tool pods.
 pub const BIN_DIR: &str = "/holdfast";
 /// Name of the volume that holds the agent's binary.
@@ -91,33 +84,6 @@ pub fn bin_mount() -> VolumeMount {
     VolumeMount {
         name: BIN_VOLUME.to_owned(),
         mount_path: BIN_DIR.to_owned(),
-        ..VolumeMount::default()
-    }
-}
-
-/// `backup-<pvc>` as in the original, shortened to a DNS label where it must be.
-pub fn repository_volume_name(pvc: &str) -> String {
-    let digest = hex(&Sha256::digest(pvc));
-    child_name(&format!("backup-{pvc}"), &digest, LABEL_MAX).replace('.', "-")
-}
-
-/// The volume of a repository.
-pub fn repository_volume(pvc: &str) -> Volume {
-    Volume {
-        name: repository_volume_name(pvc),
-        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-            claim_name: pvc.to_owned(),
-            read_only: None,
-        }),
-        ..Volume::default()
-    }
-}
-
-/// Where [`repository_volume`] is mounted.
-pub fn repository_mount(pvc: &str) -> VolumeMount {
-    VolumeMount {
-        name: repository_volume_name(pvc),
-        mount_path: REPOSITORY_DIR.to_owned(),
         ..VolumeMount::default()
     }
 }

@@ -1,5 +1,6 @@
 use holdfast_api::agent::{AgentResult, Outcome};
 use holdfast_api::condition::Reason;
+use holdfast_api::{Access, Location};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Node, NodeSelector, Pod, ResourceRequirements};
@@ -41,13 +42,17 @@ fn zero_limits_only_where_nothing_is_said() {
 
 #[test]
 fn names_of_volumes_and_containers_are_dns_labels() {
-    assert_eq!(repository_volume_name("pvc-r-abcdef"), "backup-pvc-r-abcdef");
-    let long = repository_volume_name(&"a.very.long.claim".repeat(14));
+    let volume_of = |claim: String| {
+        let location = Location {
+            access: Access::mount(claim),
+            ..Location::default()
+        };
+        repository_volume_of(&location).expect("a volume")
+    };
+    assert_eq!(volume_of("pvc-r-abcdef".to_owned()), "backup-pvc-r-abcdef");
+    let long = volume_of("a.very.long.claim".repeat(14));
     assert!(long.len() <= 63 && !long.contains('.'), "{long}");
-    assert_ne!(
-        long,
-        repository_volume_name(&format!("{}x", "a.very.long.claim".repeat(14)))
-    );
+    assert_ne!(long, volume_of(format!("{}x", "a.very.long.claim".repeat(14))));
     assert_eq!(container_name("b.1", "11112222-3333"), "b-1");
 }
 

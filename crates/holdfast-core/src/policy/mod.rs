@@ -1,6 +1,7 @@
 //! Whether a policy can be used, and when its schedules come due.
 
 mod cron;
+mod decide;
 mod schedules;
 mod slot;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
 pub use cron::Cron;
+pub use decide::{Decision, Observed, Read, Write, decide};
 pub use schedules::{SERVED, after_slot};
 pub use slot::{Slot, due, is_made_for, is_unfinished, slot_backup, unconfirmed};
 

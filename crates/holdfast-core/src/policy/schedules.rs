@@ -32,7 +32,8 @@ pub(super) fn note(policy: &BackupPolicy, status: &mut BackupPolicyStatus, now: 
         let on = schedule(policy, *kind).filter(|_| usable);
         let expression = on.map(|schedule| schedule.cron_expression.clone());
         let same = |known: &ScheduleStatus| known.enabled == on.is_some() && known.expression == expression;
-        if status.schedules.get(kind.as_str()).is_some_and(same) {
+        let known = status.schedules.get(kind.as_str());
+        if known.is_some_and(same) {
             continue;
         }
         let state = ScheduleStatus {
@@ -40,6 +41,7 @@ pub(super) fn note(policy: &BackupPolicy, status: &mut BackupPolicyStatus, now: 
             expression,
             settled_until: Some(Time(from.max(made))),
             missed: None,
+            unknown: known.map(|known| known.unknown.clone()).unwrap_or_default(),
         };
         status.schedules.insert(kind.as_str().to_owned(), state);
     }
@@ -63,6 +65,7 @@ pub fn after_slot(
     state.missed = reason.map(|(reason, text)| MissedSlot {
         reason: reason.as_str().to_owned(),
         message: text.to_owned(),
+        ..MissedSlot::default()
     });
     let conditions = std::mem::take(&mut status.conditions);
     let mut conditions = Conditions::of(conditions, policy.metadata.generation, now);

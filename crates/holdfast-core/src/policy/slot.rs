@@ -96,8 +96,9 @@ impl Slot {
 
 /// What the policy's schedule of one type asks for. At most one slot is made up for, the newest.
 ///
-/// Slots count from when the status says that they are settled until. `active` are Backups as far as they are known not to have ended; one of this policy's schedule holds
-/// a slot back (concurrency Forbid), unless it was made for that very slot.
+/// Slots count from when the status says that they are settled until. `active` are Backups as far as they are known not
+/// to have ended; one of this policy's schedule holds a slot back (concurrency Forbid), unless it was made for that very
+/// slot.
 pub fn due(policy: &BackupPolicy, kind: BackupType, active: &[Arc<Backup>], now: Timestamp) -> Slot {
     let none = Slot::None { next: None };
     let Some(cron) = schedule(policy, kind).and_then(|schedule| Cron::parse(&schedule.cron_expression).ok()) else {

@@ -1,15 +1,17 @@
 //! What a living repository needs, check by check, in the order in which its conditions build on each other.
 
 use holdfast_api::{
-    BackupRepoPhase, BackupRepoStatus, SecretReference, StorageProvider, StorageProviderPhase,
-    condition::{ConditionType, Conditions, Reason, Status},
+    BackupRepoStatus, SecretReference, StorageProvider, StorageProviderPhase,
+    condition::{ConditionType, Reason, Status},
     names as api_names,
 };
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
-use super::{Event, LOCAL_DRIVER, Names, Observed, Write, claims, is_ours, names, objects, parameters};
-use crate::template::Values;
+use super::{LOCAL_DRIVER, Names, Observed, Write, claims, is_ours, names, objects, parameters, verdict::Finding};
+use crate::{
+    decision::{Event, Kind, Target},
+    template::Values,
+};
 
 /// The checks that have to hold before a repository is Ready, in their order.
 pub(super) const CHECKS: [ConditionType; 4] = [
@@ -21,12 +23,12 @@ pub(super) const CHECKS: [ConditionType; 4] = [
 
 /// What the checks found.
 pub(super) struct Examined {
-    /// The status to store, without the phase and what follows from it.
-    pub(super) status: BackupRepoStatus,
-    /// Its conditions, still open.
-    pub(super) conditions: Conditions,
+    /// Each check that was made.
+    pub(super) findings: Vec<Finding>,
+    /// The stored status with the names of what is made for the repository.
+    pub(super) named: BackupRepoStatus,
     /// Why the check that failed did; the later ones were not made.
-    failed: Option<(Reason, String)>,
+    pub(super) failed: Option<(Reason, String)>,
     /// What has to be made or brought up to date before the repository can be Ready.
     pub(super) action: Option<(Write, Option<Event>)>,
     /// The claim of the repository, without a namespace; only when every check passed.
@@ -34,41 +36,34 @@ pub(super) struct Examined {
 }
 
 impl Examined {
-    fn passed(&mut self, check: ConditionType, reason: Reason, message: &str) {
-        self.conditions.set(check, true, reason, message);
+    fn passed(&mut self, check: ConditionType, reason: Reason, text: &str) {
+        self.findings.push(Finding::is(check, true, reason, text));
     }
 
-    fn failed(&mut self, check: ConditionType, status: impl Into<Status>, reason: Reason, message: &str) {
-        self.conditions.set(check, status, reason, message);
-        self.failed = Some((reason, message.to_owned()));
+    fn failed(&mut self, check: ConditionType, status: impl Into<Status>, reason: Reason, text: &str) {
+        self.findings.push(Finding::is(check, status, reason, text));
+        self.failed = Some((reason, text.to_owned()));
     }
+}
 
-    /// Whether every check holds, and if not why: one failed now, or something is being made for the first time.
-    pub(super) fn verdict(&self) -> Result<(), (Reason, String)> {
-        match &self.failed {
-            Some(failed) => Err(failed.clone()),
-            None if CHECKS.iter().all(|check| self.conditions.holds(*check)) => Ok(()),
-            None => Err((Reason::Checking, String::new())),
-        }
+impl Observed {
+    /// Whether Backups that name no repository go here.
+    pub(super) fn is_default(&self) -> bool {
+        let annotations = self.repo.metadata.annotations.as_ref();
+        let mark = annotations.and_then(|annotations| annotations.get(api_names::ANNOTATION_IS_DEFAULT_REPO));
+        mark.is_some_and(|value| value == "true")
     }
 }
 
 /// Runs the checks.
-pub(super) fn examine(observed: &Observed, now: Timestamp) -> Examined {
-    let repo = &observed.repo;
-    let mut status = repo.status.clone().unwrap_or_default();
-    let conditions = Conditions::of(std::mem::take(&mut status.conditions), repo.metadata.generation, now);
+pub(super) fn examine(observed: &Observed) -> Examined {
     let mut examined = Examined {
-        status,
-        conditions,
+        findings: Vec::new(),
+        named: observed.repo.status.clone().unwrap_or_default(),
         failed: None,
         action: None,
         claim: None,
     };
-    let default = repo.metadata.annotations.as_ref();
-    let default = default.and_then(|annotations| annotations.get(api_names::ANNOTATION_IS_DEFAULT_REPO));
-    examined.status.is_default = Some(default.is_some_and(|value| value == "true"));
-    examined.status.observed_generation = repo.metadata.generation;
     run(observed, &mut examined);
     examined
 }
@@ -78,7 +73,7 @@ fn run(observed: &Observed, examined: &mut Examined) {
     let Some(provider) = check_provider(observed, examined) else {
         return;
     };
-    warn_about_shared_disk(provider, &mut examined.conditions);
+    examined.findings.push(shared_disk(provider));
     let parameters = match parameters::collect(observed)
         .and_then(|parameters| parameters::check(provider, &parameters).map(|()| parameters))
     {
@@ -87,7 +82,7 @@ fn run(observed: &Observed, examined: &mut Examined) {
     };
     examined.passed(ConditionType::ParametersChecked, Reason::ParametersChecked, "");
     let names = names(&observed.repo);
-    record_names(observed, provider, &names, &mut examined.status);
+    record_names(observed, provider, &names, &mut examined.named);
     let mut values = Values {
         parameters,
         ..Values::default()
@@ -102,7 +97,7 @@ fn run(observed: &Observed, examined: &mut Examined) {
     match objects::claim(&observed.repo, &names.claim, text, &values) {
         Ok(claim) => {
             examined.passed(ConditionType::PVCTemplateChecked, Reason::PVCTemplateChecked, "");
-            claims::report(observed, &mut examined.conditions);
+            examined.findings.extend(claims::report(observed));
             examined.claim = Some(claim);
         }
         Err(message) => {
@@ -112,7 +107,8 @@ fn run(observed: &Observed, examined: &mut Examined) {
                 Reason::BadPVCTemplate,
                 &message,
             );
-            examined.conditions.remove(ConditionType::ClaimsCreated);
+            let claims = Finding::not_applicable(ConditionType::ClaimsCreated);
+            examined.findings.push(claims);
         }
     }
 }
@@ -151,19 +147,14 @@ fn check_provider<'a>(observed: &'a Observed, examined: &mut Examined) -> Option
     Some(provider)
 }
 
-fn warn_about_shared_disk(provider: &StorageProvider, conditions: &mut Conditions) {
+fn shared_disk(provider: &StorageProvider) -> Finding {
+    let check = ConditionType::SharesDiskWithData;
     if provider.spec.csi_driver_name.as_deref() != Some(LOCAL_DRIVER) {
-        conditions.remove(ConditionType::SharesDiskWithData);
-        return;
+        return Finding::not_applicable(check);
     }
-    let message = "backups are directories of the node that the database runs on, so they share its disk: losing the node or \
-                   the disk loses data and backups alike; use an object store for backups that have to survive that";
-    conditions.set(
-        ConditionType::SharesDiskWithData,
-        true,
-        Reason::SharesDiskWithData,
-        message,
-    );
+    let text = "backups are directories of the node that the database runs on, so they share its disk: losing the node or \
+                the disk loses data and backups alike; use an object store for backups that have to survive that";
+    Finding::is(check, true, Reason::SharesDiskWithData, text)
 }
 
 /// Names are stored before anything is made under them, so that nothing is made which nobody finds again.
@@ -178,15 +169,6 @@ fn record_names(observed: &Observed, provider: &StorageProvider, names: &Names, 
         status.generated_storage_class_name = Some(names.storage_class.clone());
     }
     status.backup_pvc_name = Some(names.claim.clone());
-}
-
-/// Whether the status in store holds every name that the status to come holds.
-pub(super) fn names_are_stored(stored: Option<&BackupRepoStatus>, wanted: &BackupRepoStatus) -> bool {
-    stored.is_some_and(|stored| {
-        stored.generated_csi_driver_secret == wanted.generated_csi_driver_secret
-            && stored.generated_storage_class_name == wanted.generated_storage_class_name
-            && stored.backup_pvc_name == wanted.backup_pvc_name
-    })
 }
 
 /// Renders the Secret and compares it with the stored one. Data is compared, not a digest of it: nothing derived from
@@ -227,11 +209,12 @@ fn check_secret(
         }
         Some(stored) => {
             let event = || Event::normal(Reason::CSIDriverSecretUpdated, "rendered the CSI driver's Secret again");
-            let update = objects::updated_secret(stored, &desired);
-            let update = update.map(|secret| (Write::UpdateSecret(Box::new(secret)), Some(event())));
+            let change = objects::secret_change(stored, &desired);
+            let target = Target::exactly(Kind::Secret, stored);
+            let update = change.map(|change| (Write::Patch(target, change), Some(event())));
             act(observed, examined, update)
         }
-        None => act(observed, examined, Some((Write::CreateSecret(Box::new(desired)), None))),
+        None => act(observed, examined, Some((Write::Create(desired.into()), None))),
     }
 }
 
@@ -258,7 +241,9 @@ fn check_class(
     examined: &mut Examined,
 ) -> bool {
     let Some(text) = template(provider.spec.storage_class_template.as_ref()) else {
-        examined.conditions.remove(ConditionType::StorageClassCurrent);
+        examined
+            .findings
+            .push(Finding::not_applicable(ConditionType::StorageClassCurrent));
         examined.passed(
             ConditionType::StorageClassCreated,
             Reason::StorageClassCreated,
@@ -281,11 +266,7 @@ fn check_class(
     };
     values.storage_class.clone_from(name);
     let Some(stored) = &observed.storage_class else {
-        return act(
-            observed,
-            examined,
-            Some((Write::CreateStorageClass(Box::new(desired)), None)),
-        );
+        return act(observed, examined, Some((Write::Create(desired.into()), None)));
     };
     if !is_ours(&stored.metadata, &observed.repo) {
         let message = format!("storage class {name} exists and is not this repository's");
@@ -293,24 +274,19 @@ fn check_class(
         return false;
     }
     if objects::same_class(stored, &desired) {
-        examined.conditions.remove(ConditionType::StorageClassCurrent);
+        examined
+            .findings
+            .push(Finding::not_applicable(ConditionType::StorageClassCurrent));
     } else {
         let message = format!(
             "templates, parameters or reclaim policy changed since StorageClass {name} was made, and a StorageClass cannot be \
              changed; it is made anew after `kubectl delete storageclass {name}`; volumes that exist stay as they are"
         );
-        examined.conditions.set(
-            ConditionType::StorageClassCurrent,
-            false,
-            Reason::StorageClassOutdated,
-            &message,
-        );
+        let check = ConditionType::StorageClassCurrent;
+        examined
+            .findings
+            .push(Finding::is(check, false, Reason::StorageClassOutdated, message));
     }
     examined.passed(ConditionType::StorageClassCreated, Reason::StorageClassCreated, "");
     true
-}
-
-/// The phases in which a repository has not been judged yet.
-pub(super) fn is_new(phase: Option<BackupRepoPhase>) -> bool {
-    matches!(phase, None | Some(BackupRepoPhase::PreChecking))
 }

@@ -4,11 +4,17 @@ use std::collections::BTreeMap;
 
 use holdfast_api::{
     ObjectMetaExt as _,
-    condition::{ConditionType, Conditions, Reason},
+    condition::{ConditionType, Reason},
+    names::LABEL_NEED_REPO_PVC,
 };
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use serde_json::json;
 
-use super::{Observed, Write, is_ours};
+use super::{
+    Observed, Waiting, Write, is_ours,
+    verdict::{Finding, Found},
+};
+use crate::decision::{Kind, Target};
 
 /// Why the Backups of a namespace go on waiting.
 fn problem(observed: &Observed, namespace: &str, claim: Option<&PersistentVolumeClaim>) -> Option<String> {
@@ -46,18 +52,32 @@ pub(super) fn serve(observed: &Observed, claim: &PersistentVolumeClaim) -> Optio
             continue;
         }
         if stored.is_some() {
-            return Some(Write::ReleaseBackup(backup.clone()));
+            return Some(release(backup));
         }
         let mut claim = claim.clone();
         claim.metadata.namespace = Some(backup.namespace.clone());
-        return Some(Write::CreateClaim(Box::new(claim)));
+        return Some(Write::Create(claim.into()));
     }
     None
 }
 
-/// Says in a condition which namespaces cannot have their claim, for as long as there are any.
-pub(super) fn report(observed: &Observed, conditions: &mut Conditions) {
+/// Takes the label off a Backup that has its claim.
+fn release(backup: &Waiting) -> Write {
+    let target = Target {
+        kind: Kind::Backup,
+        namespace: backup.namespace.clone(),
+        name: backup.name.clone(),
+        uid: backup.uid.clone(),
+        resource_version: Some(backup.resource_version.clone()),
+    };
+    Write::Patch(target, json!({"metadata": {"labels": {LABEL_NEED_REPO_PVC: null}}}))
+}
+
+/// Which namespaces cannot have their claim, for as long as there are any. Nothing is found while a claim is about to be
+/// made, perhaps after a refusal: only the answer tells.
+pub(super) fn report(observed: &Observed) -> Option<Finding> {
     let claims = by_namespace(observed);
+    let made = claims.values().all(Option::is_some);
     let problems: Vec<(&str, bool, String)> = claims
         .into_iter()
         .filter_map(|(namespace, claim)| {
@@ -65,11 +85,12 @@ pub(super) fn report(observed: &Observed, conditions: &mut Conditions) {
             problem(observed, namespace, claim).map(|words| (namespace, taken, words))
         })
         .collect();
+    let check = ConditionType::ClaimsCreated;
     if problems.is_empty() {
-        if conditions.has(ConditionType::ClaimsCreated) {
-            conditions.set(ConditionType::ClaimsCreated, true, Reason::ClaimsCreated, "");
-        }
-        return;
+        return made.then_some(Finding {
+            check,
+            found: Found::Mended(Reason::ClaimsCreated),
+        });
     }
     let taken = problems.iter().all(|(_, taken, _)| *taken);
     let reason = if taken {
@@ -82,9 +103,9 @@ pub(super) fn report(observed: &Observed, conditions: &mut Conditions) {
         .iter()
         .take(5)
         .map(|(namespace, _, words)| format!("{namespace}/{name}: {words}"));
-    let mut message = shown.collect::<Vec<_>>().join("; ");
+    let mut text = shown.collect::<Vec<_>>().join("; ");
     if problems.len() > 5 {
-        message = format!("{message}; and in {} more namespaces", problems.len() - 5);
+        text = format!("{text}; and in {} more namespaces", problems.len() - 5);
     }
-    conditions.set(ConditionType::ClaimsCreated, false, reason, &message);
+    Some(Finding::is(check, false, reason, text))
 }

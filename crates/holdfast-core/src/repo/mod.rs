@@ -5,13 +5,10 @@
 //! before anything is made under them, and objects are told to be ours by the label with the repository's uid. They have
 //! no owner reference: deleting the repository in the foreground would take them whatever the finalizer says.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, time::Duration};
 
-use holdfast_api::{
-    BackupRepo, BackupRepoPhase, BackupRepoStatus, StorageProvider, StorageProviderStatus,
-    condition::{self, Condition, ConditionType, Reason},
-    names,
-};
+use holdfast_api::{BackupRepo, BackupRepoStatus, StorageProvider, StorageProviderStatus, names};
+use jiff::Timestamp;
 use k8s_openapi::{
     api::{
         core::v1::{PersistentVolumeClaim, Secret},
@@ -21,17 +18,22 @@ use k8s_openapi::{
 };
 use sha2::{Digest, Sha256};
 
+use crate::decision;
+
 mod check;
 mod claims;
-mod decide;
 mod delete;
+mod identity;
+mod judge;
 mod objects;
 mod parameters;
 mod provider;
+mod render;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
-pub use decide::decide;
+pub use identity::{Sealed, told_by};
 pub use provider::{ObservedProvider, decide as decide_provider};
 
 /// The embedded CSI driver, whose volumes are directories of a node.
@@ -89,6 +91,8 @@ pub struct Observed {
     /// Claims: while the repository lives, those of the name in [`Names::claim`] in the namespaces of `waiting`; while it
     /// is being deleted, all with the repository's uid as label.
     pub claims: Vec<PersistentVolumeClaim>,
+    /// What Backups that were sealed here tell of the repository's identity.
+    pub sealed: Vec<Sealed>,
     /// While the repository is being deleted: Backups that are not Failed and belong to it, as `namespace/name`.
     pub associated: Vec<String>,
     /// While the repository is being deleted: volumes of its claims that their driver has yet to remove.
@@ -99,128 +103,18 @@ pub struct Observed {
     pub refused_claims: BTreeMap<String, String>,
 }
 
-/// One write. Each carries what guards it: the resource version or uid that was read.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Write {
-    /// Merge into the repository's metadata.
-    Metadata(serde_json::Value),
-    /// Replace the repository's status.
-    Status(Box<BackupRepoStatus>),
-    /// Create the CSI driver's Secret.
-    CreateSecret(Box<Secret>),
-    /// Replace the CSI driver's Secret; holds the resource version that was read.
-    UpdateSecret(Box<Secret>),
-    /// Create the StorageClass.
-    CreateStorageClass(Box<StorageClass>),
-    /// Create a claim.
-    CreateClaim(Box<PersistentVolumeClaim>),
-    /// Remove the label that asks for a claim.
-    ReleaseBackup(Waiting),
-    /// Delete a claim.
-    DeleteClaim(Target),
-    /// Delete the StorageClass.
-    DeleteStorageClass(Target),
-    /// Delete the CSI driver's Secret.
-    DeleteSecret(Target),
-}
+/// One write about a repository.
+pub type Write = decision::Write<BackupRepoStatus>;
 
-/// What to delete, and only that.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// Namespace; empty for what has none.
-    pub namespace: String,
-    /// Name.
-    pub name: String,
-    /// Uid that was read.
-    pub uid: String,
-}
-
-impl Target {
-    fn of(metadata: &ObjectMeta) -> Self {
-        Self {
-            namespace: metadata.namespace.clone().unwrap_or_default(),
-            name: metadata.name.clone().unwrap_or_default(),
-            uid: metadata.uid.clone().unwrap_or_default(),
-        }
-    }
-}
-
-/// Something to tell people about the object, after the write.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// Whether it needs attention.
-    pub warning: bool,
-    /// Why.
-    pub reason: Reason,
-    /// What happened and what to do.
-    pub message: String,
-}
-
-impl Event {
-    fn normal(reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            warning: false,
-            reason,
-            message: message.into(),
-        }
-    }
-
-    fn warning(reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            warning: true,
-            reason,
-            message: message.into(),
-        }
-    }
-}
-
-/// A warning, if the condition has just become, for another reason than before, something else than True.
-fn turned_bad(before: &[Condition], after: &[Condition], kind: ConditionType) -> Option<Event> {
-    let new = condition::find(after, kind).filter(|condition| condition.status != "True")?;
-    let old = condition::find(before, kind);
-    let same = old.is_some_and(|old| old.status == new.status && old.reason == new.reason);
-    let reason = Reason::parse(&new.reason).filter(|_| !same)?;
-    Some(Event::warning(reason, &new.message))
-}
-
-/// When to decide again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// When something that was observed changes.
-    AwaitChange,
-    /// After so long, or when something changes.
-    After(Duration),
-}
-
-/// What to do about a repository.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Decision {
-    /// At most one write.
-    pub write: Option<Write>,
-    /// What to tell once it is stored.
-    pub events: Vec<Event>,
-    /// The phase that the write makes known, if it changes.
-    pub news: Option<BackupRepoPhase>,
-    /// When to come back.
-    pub next: Next,
-}
-
-/// One write about a provider.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ProviderWrite {
-    /// Merge into the provider's metadata.
-    Metadata(serde_json::Value),
-    /// Replace the provider's status.
-    Status(Box<StorageProviderStatus>),
-}
+/// What to do about a repository. Nothing is asked to be read for it: what it rests on was read live where a cache lacks it.
+pub type Decision = decision::Decision<BackupRepoStatus, Infallible>;
 
 /// What to do about a provider.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ProviderDecision {
-    /// At most one write.
-    pub write: Option<ProviderWrite>,
-    /// What to tell once it is stored.
-    pub events: Vec<Event>,
+pub type ProviderDecision = decision::Decision<StorageProviderStatus, Infallible>;
+
+/// Decides about a repository: judges what is so, and renders it.
+pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
+    render::render(observed, judge::judge(observed, now), now)
 }
 
 /// Names of what a repository makes.

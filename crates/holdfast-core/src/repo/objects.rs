@@ -12,6 +12,8 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
 
+use serde_json::{Value, json};
+
 use super::label_value;
 use crate::{
     quantity,
@@ -63,30 +65,21 @@ pub(super) fn secret(
     })
 }
 
-/// The Secret with other data but everything else as it is, its resource version too; `None` where nothing differs.
-pub(super) fn updated_secret(stored: &Secret, desired: &Secret) -> Option<Secret> {
-    let (have, want) = (
-        stored.data.clone().unwrap_or_default(),
-        desired.data.clone().unwrap_or_default(),
-    );
+/// The change that makes the stored Secret's data and labels what they shall be, and keeps everything else as it is; keys
+/// that are no longer rendered are removed. `None` where nothing differs.
+pub(super) fn secret_change(stored: &Secret, desired: &Secret) -> Option<Value> {
+    let have = stored.data.clone().unwrap_or_default();
+    let want = desired.data.clone().unwrap_or_default();
     let labels = stored.metadata.labels.clone().unwrap_or_default();
-    let labelled = desired
-        .metadata
-        .labels
-        .iter()
-        .flatten()
-        .all(|(key, value)| labels.get(key) == Some(value));
-    if have == want && labelled {
+    let mut wanted = desired.metadata.labels.iter().flatten();
+    if have == want && wanted.all(|(key, value)| labels.get(key) == Some(value)) {
         return None;
     }
-    let mut updated = stored.clone();
-    updated.data = Some(want);
-    updated
-        .metadata
-        .labels
-        .get_or_insert_default()
-        .extend(desired.metadata.labels.clone().unwrap_or_default());
-    Some(updated)
+    let dropped = have.keys().map(|key| (key, Value::Null));
+    let data: BTreeMap<&String, Value> = dropped
+        .chain(want.iter().map(|(key, value)| (key, json!(value))))
+        .collect();
+    Some(json!({"metadata": {"labels": desired.metadata.labels}, "data": data}))
 }
 
 /// The StorageClass. Binding stays as the template says, else it is immediate; what becomes of volumes is the

@@ -7,11 +7,8 @@ use holdfast_api::{
 };
 use jiff::Timestamp;
 
-use super::{
-    Event, ProviderDecision, ProviderWrite,
-    delete::{with_finalizer, without_finalizer},
-    turned_bad,
-};
+use super::ProviderDecision;
+use crate::decision::{Event, Write, with_finalizer, without_finalizer};
 
 /// What a decision about a provider rests on.
 #[derive(Clone, Debug, Default)]
@@ -28,68 +25,64 @@ pub fn decide(observed: &ObservedProvider, now: Timestamp) -> ProviderDecision {
     let name = metadata.name.as_deref().unwrap_or_default();
     if observed.provider.is_terminating() {
         let Some(patch) = without_finalizer(metadata, STORAGE_FINALIZER) else {
-            return ProviderDecision {
-                write: None,
-                events: Vec::new(),
-            };
+            return ProviderDecision::wait();
         };
         let event = Event::normal(Reason::DeletedCR, format!("Deleted storageprovider: {name}"));
-        return ProviderDecision {
-            write: Some(ProviderWrite::Metadata(patch)),
-            events: vec![event],
-        };
+        return ProviderDecision::write(Write::Metadata(patch)).with(event);
     }
     if let Some(patch) = with_finalizer(metadata, STORAGE_FINALIZER) {
-        return ProviderDecision {
-            write: Some(ProviderWrite::Metadata(patch)),
-            events: Vec::new(),
-        };
+        return ProviderDecision::write(Write::Metadata(patch));
     }
     let before = observed.provider.status.clone().unwrap_or_default();
-    let status = status(observed, &before, now);
+    let (phase, reason, text) = judge(observed);
+    let status = render(observed, &before, (phase, reason, &text), now);
     if status == before {
-        return ProviderDecision {
-            write: None,
-            events: Vec::new(),
-        };
+        return ProviderDecision::wait();
     }
-    let bad = turned_bad(
-        &before.conditions,
-        &status.conditions,
-        ConditionType::CSIDriverInstalled,
-    );
-    ProviderDecision {
-        write: Some(ProviderWrite::Status(Box::new(status))),
-        events: bad.into_iter().collect(),
+    let turned_bad = phase == StorageProviderPhase::NotReady && before.phase != Some(phase);
+    let decision = ProviderDecision::write(Write::Status(Box::new(status)));
+    if turned_bad {
+        decision.with(Event::warning(reason, text))
+    } else {
+        decision
     }
 }
 
-fn status(observed: &ObservedProvider, before: &StorageProviderStatus, now: Timestamp) -> StorageProviderStatus {
-    let provider = &observed.provider;
-    let driver = provider.spec.csi_driver_name.as_deref().filter(|name| !name.is_empty());
-    let mut conditions = Conditions::of(before.conditions.clone(), provider.metadata.generation, now);
-    let ready = driver.is_none() || observed.driver_installed;
-    let (reason, message) = match driver {
-        None => (Reason::CSIDriverObjectFound, "no CSI driver is needed".to_owned()),
-        Some(driver) if ready => (
+fn judge(observed: &ObservedProvider) -> (StorageProviderPhase, Reason, String) {
+    let driver = observed.provider.spec.csi_driver_name.as_deref();
+    match driver.filter(|name| !name.is_empty()) {
+        None => (
+            StorageProviderPhase::Ready,
+            Reason::CSIDriverObjectFound,
+            "no CSI driver is needed".to_owned(),
+        ),
+        Some(driver) if observed.driver_installed => (
+            StorageProviderPhase::Ready,
             Reason::CSIDriverObjectFound,
             format!("CSI driver {driver} is installed"),
         ),
         Some(driver) => (
+            StorageProviderPhase::NotReady,
             Reason::CheckCSIDriverFailed,
             format!("csidrivers.storage.k8s.io \"{driver}\" not found: install the driver"),
         ),
-    };
-    let phase = if ready {
-        conditions
-            .set(ConditionType::CSIDriverInstalled, true, reason, &message)
-            .ready(reason, &message);
-        StorageProviderPhase::Ready
-    } else {
-        conditions
-            .set(ConditionType::CSIDriverInstalled, Status::Unknown, reason, &message)
-            .stalled(reason, &message);
-        StorageProviderPhase::NotReady
+    }
+}
+
+fn render(
+    observed: &ObservedProvider,
+    before: &StorageProviderStatus,
+    (phase, reason, text): (StorageProviderPhase, Reason, &str),
+    now: Timestamp,
+) -> StorageProviderStatus {
+    let generation = observed.provider.metadata.generation;
+    let mut conditions = Conditions::of(before.conditions.clone(), generation, now);
+    let check = ConditionType::CSIDriverInstalled;
+    match phase {
+        StorageProviderPhase::Ready => conditions.set(check, true, reason, text).ready(reason, text),
+        StorageProviderPhase::NotReady => conditions
+            .set(check, Status::Unknown, reason, text)
+            .stalled(reason, text),
     };
     StorageProviderStatus {
         phase: Some(phase),

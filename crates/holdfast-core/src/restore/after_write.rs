@@ -1,24 +1,23 @@
-//! With the restore Job: wait for it, then resume the workload or keep it suspended.
+//! With the restore Job: wait for it, then bring the workload back or keep it suspended.
 
-use holdfast_api::{RestorePlan, agent::Outcome, condition::Reason};
+use holdfast_api::{RestorePlan, RestoreWork, agent::Outcome, condition::Reason};
 use jiff::Timestamp;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 
-use super::{
-    Decision, LockHolder, Observed, Workload, jobs,
-    run::{dirty, is_first, resume, untouched},
-    status,
-};
-use crate::pod::{JobState, agent_result, failure, is_over, job_state, trouble};
+use super::jobs;
+use super::observed::{LockHolder, Observed};
+use super::undo::{dirty, is_first, newest_failure, resume, untouched};
+use super::verdict::Verdict;
+use super::workload::Workload;
+use crate::pod::{JobState, agent_result, is_over, job_state, trouble};
 
-pub(super) fn decide(
+pub(super) fn judge(
     observed: &Observed,
-    plan: &RestorePlan,
+    (plan, work): (&RestorePlan, &RestoreWork),
     workload: Option<&Workload>,
     job: &Job,
     now: Timestamp,
-) -> Decision {
-    let restore = &observed.restore;
+) -> Verdict {
     match job_state(job) {
         JobState::Running => {
             let pending = observed
@@ -27,21 +26,20 @@ pub(super) fn decide(
                 .filter(|pod| !is_over(pod))
                 .find_map(|pod| trouble(pod, now));
             match pending {
-                Some(trouble) => status::waiting(restore, trouble.reason, &trouble.message, now),
-                None => status::waiting(restore, Reason::Restoring, "the volumes are being written", now),
+                Some(trouble) => Verdict::Wait(trouble.reason, trouble.message),
+                None => Verdict::Wait(Reason::Restoring, "the volumes are being written".to_owned()),
             }
         }
-        JobState::Complete => bring_back(observed, plan, workload, now),
+        JobState::Complete => bring_back(observed, plan, work, workload, now),
         JobState::Failed { message, .. } => {
             if observed.write_pods.iter().any(|pod| !is_over(pod)) {
-                return status::waiting(restore, Reason::Restoring, "waiting for the last pod to end", now);
+                return Verdict::Wait(Reason::Restoring, "waiting for the last pod to end".to_owned());
             }
             let (reason, text) = newest_failure(&observed.write_pods).unwrap_or((Reason::ToolFailed, message));
-            if is_first(restore) && clean(job, &observed.write_pods) {
-                let text = format!("nothing was written: {text}");
-                return untouched(observed, workload, reason, &text, now);
+            if is_first(plan) && clean(job, &observed.write_pods) {
+                return untouched(observed, workload, reason, format!("nothing was written: {text}"));
             }
-            dirty(restore, plan, &format!("{}: {text}", reason.as_str()), now)
+            dirty(plan, &format!("{}: {text}", reason.as_str()))
         }
     }
 }
@@ -70,33 +68,35 @@ fn says_clean(pod: &Pod) -> bool {
     agent_result(pod, jobs::CONTAINER).is_some_and(|result| result.outcome == Outcome::Failed && !result.dirty)
 }
 
-fn bring_back(observed: &Observed, plan: &RestorePlan, workload: Option<&Workload>, now: Timestamp) -> Decision {
-    let restore = &observed.restore;
+fn bring_back(
+    observed: &Observed,
+    plan: &RestorePlan,
+    work: &RestoreWork,
+    workload: Option<&Workload>,
+    now: Timestamp,
+) -> Verdict {
     let Some(workload) = workload else {
-        let text = format!(
-            "the volumes are restored, but {} {} is gone",
-            plan.workload_kind, plan.workload_name
-        );
-        return status::failed(restore, Reason::WorkloadNotFound, &text, now);
+        let title = plan.workload.clone().unwrap_or_default().title();
+        let text = format!("the volumes are restored, but {title} is gone");
+        return Verdict::Fail(Reason::WorkloadNotFound, text);
     };
     if observed.holder == LockHolder::Ours {
         return resume(observed, workload, "its volumes are restored");
     }
     if workload.observed && workload.ready >= workload.replicas {
-        let text = format!(
+        return Verdict::Complete(format!(
             "{} runs on backup {} with {} replicas",
             workload.title(),
-            plan.backup_name,
+            work.backup.name,
             workload.replicas
-        );
-        return status::completed(restore, &text, now);
+        ));
     }
-    if now > plan.deadline.0 {
+    if plan.deadline.as_ref().is_some_and(|deadline| now > deadline.0) {
         let text = format!(
             "the volumes are restored, but {} did not become Ready",
             workload.title()
         );
-        return status::failed(restore, Reason::WorkloadNotReady, &text, now);
+        return Verdict::Fail(Reason::WorkloadNotReady, text);
     }
     let text = format!(
         "waiting for {} of {} replicas of {}",
@@ -104,16 +104,5 @@ fn bring_back(observed: &Observed, plan: &RestorePlan, workload: Option<&Workloa
         workload.replicas,
         workload.title()
     );
-    status::waiting(restore, Reason::ScalingUp, &text, now)
-}
-
-/// What the newest of the pods that failed says.
-pub(super) fn newest_failure(pods: &[Pod]) -> Option<(Reason, String)> {
-    let mut ended: Vec<&Pod> = pods.iter().collect();
-    ended.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
-    ended
-        .iter()
-        .rev()
-        .find_map(|pod| failure(pod, jobs::CONTAINER))
-        .map(|failure| (failure.reason, failure.message))
+    Verdict::Wait(Reason::ScalingUp, text)
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_api::{
-    RestoreJob, RestorePlan,
+    NewerFormat, RestoreJob, RestorePlan, RestoreWork,
     names::{
         ANNOTATION_FULL_NAME, LABEL_MANAGED_BY, LABEL_MAX, LABEL_RESTORE_JOB_NAME, LABEL_RESTORE_UID, LABEL_ROLE,
         MANAGED_BY_HOLDFAST, ROLE_RESTORE, ROLE_VERIFY, child_name,
@@ -16,12 +16,12 @@ use k8s_openapi::api::{
 };
 use kube::{Resource as _, ResourceExt as _};
 
-use super::Settings;
+use super::tool::Tool;
 use crate::pod::{
-    AgentJob, BIN_VOLUME, REPOSITORY_DIR, agent_command, agent_job, bin_mount, bin_volume, env, pin_to_node,
-    pod_uid_env, prepare_container, repository_mount, repository_volume, repository_volume_name, tool_command,
-    tool_security_context, zero_limits,
+    AgentJob, BIN_VOLUME, Mode, REPOSITORY_DIR, agent_command, agent_job, backup_dir, bin_mount, bin_volume, env,
+    pin_to_node, pod_uid_env, prepare_container, repository_access, tool_command, tool_security_context, zero_limits,
 };
+use crate::settings::Settings;
 
 /// The container of both Jobs.
 pub(super) const CONTAINER: &str = "restore";
@@ -74,23 +74,45 @@ fn targets(mounts: &[VolumeMount]) -> String {
     paths.join(":")
 }
 
-fn environment(restore: &RestoreJob, plan: &RestorePlan) -> Vec<EnvVar> {
-    vec![
-        env("HOLDFAST_BACKUP_UID", &plan.backup_uid),
-        env("HOLDFAST_BACKUP_NAME", &plan.backup_name),
-        env("HOLDFAST_PATH", &plan.path),
-        env("HOLDFAST_REPOSITORY_ROOT", REPOSITORY_DIR),
-        env("HOLDFAST_DIGEST", &plan.digest),
+fn environment(restore: &RestoreJob, work: &RestoreWork, access: Vec<EnvVar>) -> Vec<EnvVar> {
+    let mut list = vec![
+        env("HOLDFAST_BACKUP_UID", &work.location.seal_uid),
+        env("HOLDFAST_BACKUP_NAME", &work.backup.name),
+    ];
+    list.extend(access);
+    list.extend([
+        env("HOLDFAST_DIGEST", &work.digest),
         env("HOLDFAST_TARGETS", targets(&restore.spec.target_volume_mounts)),
         env("HOLDFAST_REPLACE", restore.spec.replace.unwrap_or(false).to_string()),
         env("HOLDFAST_RESTORE_UID", restore.uid().unwrap_or_default()),
         pod_uid_env(),
-    ]
+    ]);
+    list
 }
 
-fn frame(settings: &Settings, restore: &RestoreJob, plan: &RestorePlan, role: &str) -> AgentJob {
+/// What both Jobs have in common. `command` is the agent's; the repository is never written by a restore.
+///
+/// Both have the tool's image and environment, so that an image or a Secret that is not to be had is found out by the
+/// check, while the workload still runs.
+fn frame(
+    settings: &Settings,
+    restore: &RestoreJob,
+    plan: &RestorePlan,
+    work: &RestoreWork,
+    tool: Tool,
+    role: &str,
+    now: Timestamp,
+) -> Result<AgentJob, NewerFormat> {
+    let access = repository_access(&work.location, Mode::ReadOnly)?;
     let uid = restore.uid().unwrap_or_default();
-    AgentJob {
+    let mut list = vec![
+        env("BACKUP_NAME", &work.backup.name),
+        env("BACKUP_DIR", backup_dir(&work.location)),
+    ];
+    list.extend(tool.env);
+    list.extend(environment(restore, work, access.env));
+    let volumes = restore.spec.target_volumes.iter().cloned();
+    Ok(AgentJob {
         namespace: restore.namespace().unwrap_or_default(),
         owner: restore.controller_owner_ref(&()),
         labels: BTreeMap::from([
@@ -104,103 +126,81 @@ fn frame(settings: &Settings, restore: &RestoreJob, plan: &RestorePlan, role: &s
         ]),
         annotations: BTreeMap::from([(ANNOTATION_FULL_NAME.to_owned(), restore.name_any())]),
         ttl_seconds: Some(KEPT_SECONDS),
-        volumes: restore
-            .spec
-            .target_volumes
-            .iter()
-            .cloned()
-            .chain([repository_volume(&plan.persistent_volume_claim_name), bin_volume()])
-            .collect(),
+        deadline_seconds: plan
+            .deadline
+            .as_ref()
+            .map(|deadline| deadline.0.duration_since(now).as_secs().max(1)),
+        volumes: volumes.chain(access.volumes).chain([bin_volume()]).collect(),
         init_containers: vec![prepare_container(
             &settings.agent_image,
             settings.pull_policy.as_deref(),
         )],
         affinity: plan.node_name.as_deref().map(pin_to_node),
-        image_pull_secrets: plan.image_pull_secrets.clone(),
+        image_pull_secrets: work.image_pull_secrets.clone(),
+        container: Container {
+            name: CONTAINER.to_owned(),
+            image: Some(work.tool.image.clone()),
+            image_pull_policy: settings.pull_policy.clone(),
+            env: Some(list),
+            env_from: tool.spec.env_from,
+            resources: Some(zero_limits(None)),
+            security_context: Some(tool_security_context()),
+            volume_mounts: Some(access.mounts.into_iter().chain([bin_mount()]).collect()),
+            ..Container::default()
+        },
         ..AgentJob::default()
-    }
+    })
 }
 
-/// Where the repository is read: it is never written by a restore.
-fn repository(plan: &RestorePlan) -> VolumeMount {
-    VolumeMount {
-        read_only: Some(true),
-        ..repository_mount(&plan.persistent_volume_claim_name)
-    }
-}
-
-/// The container of either Job. Both have the tool's image and environment, so that an image or a Secret that is not to be
-/// had is found out by the check, while the workload still runs.
-fn container(
-    settings: &Settings,
-    restore: &RestoreJob,
-    plan: &RestorePlan,
-    command: Vec<String>,
-    mut mounts: Vec<VolumeMount>,
-) -> Container {
-    mounts.extend([repository(plan), bin_mount()]);
-    let mut list = vec![
-        env("BACKUP_NAME", &plan.backup_name),
-        env("BACKUP_DIR", format!("{REPOSITORY_DIR}{}", plan.path)),
-    ];
-    list.extend(plan.tool.env.iter().flatten().cloned());
-    list.extend(environment(restore, plan));
-    Container {
-        name: CONTAINER.to_owned(),
-        image: Some(plan.image.clone()),
-        image_pull_policy: settings.pull_policy.clone(),
-        command: Some(command),
-        env: Some(list),
-        env_from: plan.tool.env_from.clone(),
-        resources: Some(zero_limits(None)),
-        security_context: Some(tool_security_context()),
-        volume_mounts: Some(mounts),
-        ..Container::default()
-    }
+/// Puts the target mounts before ours.
+fn mount(job: &mut AgentJob, targets: impl Iterator<Item = VolumeMount>) {
+    let ours = job.container.volume_mounts.take().unwrap_or_default();
+    job.container.volume_mounts = Some(targets.chain(ours).collect());
 }
 
 /// The Job that reads every byte of the backup and looks at the target volumes, writing nothing.
-pub(super) fn verify_job(settings: &Settings, restore: &RestoreJob, plan: &RestorePlan, now: Timestamp) -> Job {
+pub(super) fn verify_job(
+    settings: &Settings,
+    restore: &RestoreJob,
+    plan: &RestorePlan,
+    work: &RestoreWork,
+    tool: Tool,
+    now: Timestamp,
+) -> Result<Job, NewerFormat> {
+    let mut job = frame(settings, restore, plan, work, tool, ROLE_VERIFY, now)?;
+    job.name.clone_from(&work.verify_job_name);
+    job.backoff_limit = VERIFY_ATTEMPTS;
+    job.container.command = Some(agent_command("verify"));
     let own = restore.spec.target_volume_mounts.iter().cloned();
-    let mounts = own.map(|mount| VolumeMount {
+    let read_only = own.map(|mount| VolumeMount {
         read_only: Some(true),
         ..mount
     });
-    agent_job(AgentJob {
-        name: plan.verify_job_name.clone(),
-        backoff_limit: VERIFY_ATTEMPTS,
-        deadline_seconds: Some(left(plan, now)),
-        container: container(settings, restore, plan, agent_command("verify"), mounts.collect()),
-        ..frame(settings, restore, plan, ROLE_VERIFY)
-    })
+    mount(&mut job, read_only);
+    Ok(agent_job(job))
 }
 
 /// The Job that runs the tool's restore commands over the target volumes.
-pub(super) fn restore_job(settings: &Settings, restore: &RestoreJob, plan: &RestorePlan, now: Timestamp) -> Job {
-    let mounts = restore.spec.target_volume_mounts.clone();
-    let physical = plan.tool.physical.as_ref();
+pub(super) fn restore_job(
+    settings: &Settings,
+    restore: &RestoreJob,
+    plan: &RestorePlan,
+    work: &RestoreWork,
+    tool: Tool,
+    now: Timestamp,
+) -> Result<Job, NewerFormat> {
+    let physical = tool.spec.physical.as_ref();
     let commands = physical
         .and_then(|physical| physical.restore_commands.clone())
         .unwrap_or_default();
-    agent_job(AgentJob {
-        name: plan.restore_job_name.clone(),
-        backoff_limit: plan.backoff_limit,
-        // A pod that wrote half and was drained must not be forgotten: see `clean`.
-        count_disruptions: true,
-        deadline_seconds: Some(left(plan, now)),
-        container: Container {
-            resources: Some(zero_limits(plan.tool.resources.clone())),
-            ..container(settings, restore, plan, tool_command("restore", &commands), mounts)
-        },
-        ..frame(settings, restore, plan, ROLE_RESTORE)
-    })
-}
-
-fn left(plan: &RestorePlan, now: Timestamp) -> i64 {
-    plan.deadline.0.duration_since(now).as_secs().max(1)
-}
-
-/// The volume name that the repository takes, which a target volume must not have.
-pub(super) fn repository_name(plan: &RestorePlan) -> String {
-    repository_volume_name(&plan.persistent_volume_claim_name)
+    let resources = tool.spec.resources.clone();
+    let mut job = frame(settings, restore, plan, work, tool, ROLE_RESTORE, now)?;
+    job.name.clone_from(&work.restore_job_name);
+    job.backoff_limit = work.backoff_limit;
+    // A pod that wrote half and was drained must not be forgotten: see `clean`.
+    job.count_disruptions = true;
+    job.container.command = Some(tool_command("restore", &commands));
+    job.container.resources = Some(zero_limits(resources));
+    mount(&mut job, restore.spec.target_volume_mounts.iter().cloned());
+    Ok(agent_job(job))
 }

@@ -1,90 +1,120 @@
 //! Everything that a restore can be refused for, before anything is touched; and the plan.
 
-use holdfast_api::{Backup, BackupPhase, BackupTool, BackupType, RestoreJobPhase, RestorePlan, condition::Reason};
+use holdfast_api::{
+    Backup, BackupPhase, BackupReference, BackupTool, BackupType, HeldWorkload, RestorePlan, RestoreStep, RestoreWork,
+    condition::Reason,
+};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::{Decision, LockHolder, Observed, Workload, Write, jobs, status, writers};
-use crate::{pod, target};
+use super::observed::{LockHolder, Observed};
+use super::verdict::Verdict;
+use super::workload::Workload;
+use super::{jobs, writers};
+use crate::{
+    pod::{self, planned_tool},
+    target,
+};
 
 /// How long a name that does not exist, or a pod that is in the way, is waited for.
 const GRACE: SignedDuration = SignedDuration::from_secs(30);
 /// How often a Job of ours is tried that the manifest says nothing about.
 const ATTEMPTS: i32 = 3;
 
-enum Problem {
-    /// A name does not exist, or something is in the way that may just be leaving.
-    Missing(Reason, String),
-    /// It exists and is not ready.
-    Wait(Reason, String),
-    /// It cannot come right.
-    Fail(Reason, String),
-}
+type Problem = crate::decision::Problem<holdfast_api::RestoreJobStatus, super::observed::Read>;
 
-/// Decides about a RestoreJob that has not started.
-pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
+/// Judges a RestoreJob that has not started.
+pub(super) fn judge(observed: &Observed, now: Timestamp) -> Verdict {
     let restore = &observed.restore;
     let created = restore.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
     let waited = now.duration_since(created);
     match plan(observed, now) {
-        Ok(plan) => {
-            let mut draft = status::draft(restore);
-            let text = format!(
-                "checking backup {} before {} {} is touched",
-                plan.backup_name, plan.workload_kind, plan.workload_name
-            );
-            draft.phase = Some(RestoreJobPhase::InProgressPhy);
-            draft.start_timestamp = Some(Time(now));
-            draft.plan = Some(plan);
-            status::say(&mut draft, restore, Reason::Verifying, &text, now);
-            Decision::write(Write::Status(Box::new(draft))).with(false, Reason::Verifying, text)
-        }
-        Err(Problem::Missing(reason, text)) if waited >= GRACE => status::failed(restore, reason, &text, now),
+        Ok((plan, text)) => Verdict::Begin(Box::new(plan), text),
+        Err(Problem::Missing(reason, text)) if waited >= GRACE => Verdict::Fail(reason, text),
         Err(Problem::Wait(reason, text)) if waited >= observed.settings.not_ready_timeout => {
-            status::failed(restore, reason, &format!("{text}; waited {} s", waited.as_secs()), now)
+            Verdict::Fail(reason, format!("{text}; waited {} s", waited.as_secs()))
         }
-        Err(Problem::Missing(reason, text) | Problem::Wait(reason, text)) => {
-            status::waiting(restore, reason, &text, now)
-        }
-        Err(Problem::Fail(reason, text)) => status::failed(restore, reason, &text, now),
+        Err(Problem::Missing(reason, text) | Problem::Wait(reason, text)) => Verdict::Wait(reason, text),
+        Err(Problem::Fail(reason, text)) => Verdict::Fail(reason, text),
+        Err(Problem::Write(write)) => Verdict::write(*write),
+        // Everything was read just now.
+        Err(Problem::Read(_)) => Verdict::Rest,
     }
 }
 
-fn plan(observed: &Observed, now: Timestamp) -> Result<RestorePlan, Problem> {
-    let restore = &observed.restore;
+fn plan(observed: &Observed, now: Timestamp) -> Result<(RestorePlan, String), Problem> {
     let workload = workload(observed)?;
     if let Some(why) = &observed.unreadable {
         // Somebody may correct it.
         return Err(Problem::Wait(Reason::InvalidObject, why.clone()));
     }
     let backup = backup(observed)?;
-    let found = backup.status.as_ref();
-    let files = found.and_then(|status| status.manifests.as_ref()?.backup_tool.as_ref());
+    let work = work(observed, backup, workload)?;
+    let deadline = now.checked_add(observed.settings.deadline).unwrap_or(now);
+    let node = observed
+        .pods
+        .iter()
+        .filter(|pod| !pod::is_over(pod))
+        .find_map(|pod| pod.spec.as_ref()?.node_name.clone());
+    let held = HeldWorkload {
+        kind: workload.kind.as_str().to_owned(),
+        name: workload.name().to_owned(),
+        uid: workload.uid().to_owned(),
+        // A lock that is taken over remembers the count from before the first restore.
+        replicas: workload.suspend_lock().map_or(workload.replicas, |lock| lock.replicas),
+        ..HeldWorkload::default()
+    };
+    let text = format!(
+        "checking backup {} before {} is touched",
+        work.backup.name,
+        held.title()
+    );
+    let plan = RestorePlan {
+        deadline: Some(Time(deadline)),
+        workload: Some(held),
+        node_name: node,
+        steps: vec![RestoreStep {
+            job: Some(Box::new(work)),
+            ..RestoreStep::default()
+        }],
+        ..RestorePlan::default()
+    };
+    Ok((plan, text))
+}
+
+fn work(observed: &Observed, backup: &Backup, workload: &Workload) -> Result<RestoreWork, Problem> {
+    let restore = &observed.restore;
+    let found = backup.status.clone().unwrap_or_default();
     let text = |value: Option<&String>, what: &str| {
         value.filter(|value| !value.is_empty()).cloned().ok_or_else(|| {
-            Problem::Fail(
-                Reason::SealInvalid,
-                format!("Backup {} has no {what} in its status", backup.name_any()),
-            )
+            let text = format!("Backup {} has no {what} in its status", backup.name_any());
+            Problem::Fail(Reason::SealInvalid, text)
         })
     };
-    let claim = text(
-        found.and_then(|status| status.persistent_volume_claim_name.as_ref()),
-        "persistentVolumeClaimName",
-    )?;
-    let path = text(
-        files.and_then(|files| files.file_path.as_ref()),
-        "manifests.backupTool.filePath",
-    )?;
+    let newer = |error: holdfast_api::NewerFormat| Problem::Fail(error.reason(), error.to_string());
+    if let Some(plan) = &found.plan {
+        plan.work.job().map_err(newer)?;
+    }
+    let files = found
+        .manifests
+        .as_ref()
+        .and_then(|manifests| manifests.backup_tool.as_ref());
+    let Some(location) = found.location(&backup.uid().unwrap_or_default()) else {
+        text(found.persistent_volume_claim_name.as_ref(), "persistentVolumeClaimName")?;
+        text(
+            files.and_then(|files| files.file_path.as_ref()),
+            "manifests.backupTool.filePath",
+        )?;
+        let text = format!("Backup {} has no location", backup.name_any());
+        return Err(Problem::Fail(Reason::SealInvalid, text));
+    };
+    location.access.claim().map_err(newer)?;
     let digest = text(
         files.and_then(|files| files.checksum.as_ref()),
         "manifests.backupTool.checksum",
     )?;
-    let tool_name = text(
-        found.and_then(|status| status.backup_tool_name.as_ref()),
-        "backupToolName",
-    )?;
+    let tool_name = text(found.backup_tool_name.as_ref(), "backupToolName")?;
     let tool = tool(observed, &tool_name)?;
     jobs::mounts(restore).map_err(|text| Problem::Fail(Reason::InvalidPolicy, text))?;
     if let Some(intruder) = writers::intruder(observed) {
@@ -96,37 +126,23 @@ fn plan(observed: &Observed, now: Timestamp) -> Result<RestorePlan, Problem> {
         .filter(|image| !image.is_empty())
         .or_else(|| workload.image.clone());
     let image = image.ok_or_else(|| {
-        Problem::Fail(
-            Reason::InvalidPolicy,
-            format!("neither backupTool {tool_name} nor {} names an image", workload.title()),
-        )
+        let text = format!("neither backupTool {tool_name} nor {} names an image", workload.title());
+        Problem::Fail(Reason::InvalidPolicy, text)
     })?;
-    let deadline = now.checked_add(observed.settings.deadline).unwrap_or(now);
-    let node = observed
-        .pods
-        .iter()
-        .filter(|pod| !pod::is_over(pod))
-        .find_map(|pod| pod.spec.as_ref()?.node_name.clone());
-    Ok(RestorePlan {
-        backup_uid: backup.uid().unwrap_or_default(),
-        backup_name: backup.name_any(),
-        persistent_volume_claim_name: claim,
-        path,
-        tool_name,
-        tool: tool.spec.clone(),
-        image,
-        workload_kind: workload.kind.as_str().to_owned(),
-        workload_name: workload.name().to_owned(),
-        workload_uid: workload.uid().to_owned(),
-        // A lock that is taken over remembers the count from before the first restore.
-        replicas: workload.suspend_lock().map_or(workload.replicas, |lock| lock.replicas),
-        node_name: node,
+    Ok(RestoreWork {
+        backup: BackupReference {
+            name: backup.name_any(),
+            uid: backup.uid().unwrap_or_default(),
+            ..BackupReference::default()
+        },
+        location,
+        digest,
+        tool: planned_tool(tool, &image, &restore.uid().unwrap_or_default()),
+        image_pull_secrets: workload.pull_secrets.clone(),
         verify_job_name: jobs::verify_job_name(restore),
         restore_job_name: jobs::restore_job_name(restore),
         backoff_limit: restore.spec.on_fail_attempted.unwrap_or(ATTEMPTS).max(0),
-        deadline: Time(deadline),
-        digest,
-        image_pull_secrets: workload.pull_secrets.clone(),
+        ..RestoreWork::default()
     })
 }
 
@@ -190,11 +206,7 @@ fn backup(observed: &Observed) -> Result<&Backup, Problem> {
             format!("Backup {name} is of type {kind}; this version restores data files"),
         ));
     }
-    let phase = backup
-        .status
-        .as_ref()
-        .and_then(|status| status.phase)
-        .unwrap_or_default();
+    let phase = backup.phase();
     let text = format!("Backup {name} is {}", phase.as_str());
     match phase {
         BackupPhase::Completed => Ok(backup),

@@ -1,265 +1,227 @@
-//! From the plan to the end.
+//! From the plan to the restore Job: check, suspend, wait for the pods to go, write.
 
-use holdfast_api::{
-    RestoreJob, RestorePlan,
-    condition::{ConditionType, Reason},
-    names::LABEL_RESTORE_UID,
-    suspend_lock::SuspendLock,
-};
+use holdfast_api::{RestorePlan, RestoreWork, Unknown, Writing, condition::Reason, suspend_lock::SuspendLock};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::{api::batch::v1::Job, apimachinery::pkg::apis::meta::v1::Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::{
-    Decision, LockHolder, Observed, Workload, Write, after_write, jobs, status, verify,
-    writers::{self, Intruder},
-};
-use crate::pod::is_over;
+use super::observed::{LockHolder, Observed, Write};
+use super::undo::{delete, dirty, give_up, is_first, is_ours, is_touched, name_taken, untouched};
+use super::verdict::Verdict;
+use super::workload::Workload;
+use super::writers::{self, Intruder};
+use super::{after_write, jobs, tool, verify};
+use crate::decision::{Child, Event};
+use crate::pod::{is_over, repository_volume_of};
 
-/// Decides about a restore that has started.
-pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
-    let restore = &observed.restore;
-    let Some(plan) = planned(restore) else {
-        let text = "in progress, but without a plan: started by something other than Holdfast";
-        return status::failed(restore, Reason::Unsupported, text, now);
-    };
-    let workload = observed
-        .workloads
-        .first()
-        .filter(|workload| workload.uid() == plan.workload_uid);
-    match (&observed.write, workload) {
-        (Some(job), _) if !is_ours(job, restore) => taken(observed, workload, job, now),
-        (Some(job), workload) => after_write::decide(observed, plan, workload, job, now),
-        (None, None) => {
-            let text = format!("{} {} is gone", plan.workload_kind, plan.workload_name);
-            status::failed(restore, Reason::WorkloadNotFound, &text, now)
-        }
-        (None, Some(workload)) => prepare(observed, plan, workload, now),
-    }
-}
-
-fn planned(restore: &RestoreJob) -> Option<&RestorePlan> {
-    restore.status.as_ref()?.plan.as_ref()
-}
-
-/// Whether a Job carries this restore's uid: the only sign that it is its own.
-pub(super) fn is_ours(job: &Job, restore: &RestoreJob) -> bool {
-    let uid = job.labels().get(LABEL_RESTORE_UID);
-    uid.is_some() && uid == restore.metadata.uid.as_ref()
-}
-
-/// Ends because a Job's name is somebody else's.
-pub(super) fn taken(observed: &Observed, workload: Option<&Workload>, job: &Job, now: Timestamp) -> Decision {
-    let text = format!(
-        "a job named \"{}\" exists that does not belong to this RestoreJob",
-        job.name_any()
-    );
-    match planned(&observed.restore) {
-        // Its own Job may have been there before.
-        Some(plan) if touched(&observed.restore) => dirty(&observed.restore, plan, &text, now),
-        Some(_) | None => untouched(observed, workload, Reason::NameTaken, &text, now),
-    }
-}
-
-/// True from before the restore Job is created: from then on the volumes may have been written, whatever became of the
-/// Job and its pods.
-pub const WRITING: &str = ConditionType::Writing.as_str();
-
-/// For how long after [`WRITING`] was set the Job can only be the first one.
+/// For how long after [`RestorePlan::writing`] was set the Job can only be the first one.
 const FIRST: SignedDuration = SignedDuration::from_secs(2);
 
-/// Whether no other restore Job can have been there than the one that is.
-pub(super) fn is_first(restore: &RestoreJob) -> bool {
-    status::noted(restore, WRITING).is_some_and(|writing| writing.reason == Reason::Restoring.as_str())
-}
-
-/// Whether the volumes may have been written.
-pub(super) fn touched(restore: &RestoreJob) -> bool {
-    status::noted(restore, WRITING).is_some_and(|writing| writing.status == "True")
-}
-
-/// Ends a restore whose volumes may be half written: the workload stays suspended.
-pub(super) fn dirty(restore: &RestoreJob, plan: &RestorePlan, why: &str, now: Timestamp) -> Decision {
-    let text = format!(
-        "the target volume may be half written, so {} {} stays at 0 replicas ({why}). Ways on: create another RestoreJob of {}, or of an older Backup; both take the hold over and give back {} replicas",
-        plan.workload_kind, plan.workload_name, plan.backup_name, plan.replicas
-    );
-    status::failed(restore, Reason::TargetDirty, &text, now)
-}
-
-/// Ends a restore that has written nothing: first the workload comes back, then the status says so. Where an earlier
-/// restore left the volumes half written, it stays suspended.
-pub(super) fn untouched(
-    observed: &Observed,
-    workload: Option<&Workload>,
-    reason: Reason,
-    text: &str,
-    now: Timestamp,
-) -> Decision {
+/// Judges a restore that has started.
+pub(super) fn judge(observed: &Observed, now: Timestamp) -> Verdict {
     let restore = &observed.restore;
-    let Some(workload) = workload.filter(|_| observed.holder == LockHolder::Ours) else {
-        return status::failed(restore, reason, text, now);
+    let Some(plan) = observed.plan() else {
+        let text = "in progress, but without a plan: started by something other than Holdfast";
+        return Verdict::Fail(Reason::Unsupported, text.to_owned());
     };
-    if !taken_over(workload) {
-        return resume(observed, workload, text);
+    // Whoever knows these steps, and the access to what they read, goes on with them; nobody guesses.
+    let known = plan.job();
+    let work = match known.and_then(|work| work.location.access.claim().map(|_| work)) {
+        Ok(work) => work,
+        Err(error) => return Verdict::Wait(error.reason(), error.to_string()),
+    };
+    let workload = observed.planned_workload();
+    match (&observed.write, workload) {
+        (Some(job), _) if !is_ours(job, restore) => name_taken(observed, plan, workload, job),
+        (Some(job), workload) => after_write::judge(observed, (plan, work), workload, job, now),
+        (None, None) => {
+            let title = plan.workload.clone().unwrap_or_default().title();
+            Verdict::Fail(Reason::WorkloadNotFound, format!("{title} is gone"))
+        }
+        (None, Some(workload)) => prepare(observed, (plan, work), workload, now),
     }
-    let why = format!("an earlier restore did not end well, and this one wrote nothing: {text}");
-    match planned(restore) {
-        Some(plan) => dirty(restore, plan, &why, now),
-        None => status::failed(restore, Reason::TargetDirty, &why, now),
-    }
-}
-
-/// Whether the lock was taken over from a restore that may have left the volumes half written.
-pub(super) fn taken_over(workload: &Workload) -> bool {
-    workload.suspend_lock().is_none_or(|lock| lock.dirty)
-}
-
-/// The patch that brings the workload back, with the count that its own mark remembers.
-pub(super) fn resume(observed: &Observed, workload: &Workload, why: &str) -> Decision {
-    let planned = planned(&observed.restore).map(|plan| plan.replicas);
-    let replicas = workload
-        .suspend_lock()
-        .map(|lock| lock.replicas)
-        .or(planned)
-        .unwrap_or(1);
-    let note = format!("{} gets its {replicas} replicas back: {why}", workload.title());
-    Decision::write(Write::Workload(Box::new(workload.clone()), Workload::resume(replicas))).with(
-        false,
-        Reason::ScalingUp,
-        note,
-    )
 }
 
 /// Before the restore Job exists: check, suspend, wait for the pods to go.
-fn prepare(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Timestamp) -> Decision {
-    let restore = &observed.restore;
-    if now > plan.deadline.0 {
+fn prepare(
+    observed: &Observed,
+    (plan, work): (&RestorePlan, &RestoreWork),
+    workload: &Workload,
+    now: Timestamp,
+) -> Verdict {
+    if plan.deadline.as_ref().is_some_and(|deadline| now > deadline.0) {
         let text = "the restore did not get to the volumes in time";
-        if touched(restore) {
-            return dirty(restore, plan, text, now);
+        if is_touched(plan) {
+            return dirty(plan, text);
         }
-        return untouched(observed, Some(workload), Reason::DeadlineExceeded, text, now);
+        return untouched(observed, Some(workload), Reason::DeadlineExceeded, text.to_owned());
     }
     if let Some(refused) = &observed.refused {
         let text = format!("the API server refuses the job: {refused}");
-        if touched(restore) && !is_first(restore) {
-            return status::waiting(restore, Reason::InvalidPolicy, &text, now);
-        }
-        if touched(restore) {
-            // Said before the workload comes back, or a later pass could not tell that nothing was written.
-            return status::note(restore, WRITING, false, Reason::InvalidPolicy, &text, now);
-        }
-        return untouched(observed, Some(workload), Reason::InvalidPolicy, &text, now);
+        return match (is_touched(plan), is_first(plan)) {
+            (true, false) => Verdict::Wait(Reason::InvalidPolicy, text),
+            (true, true) => give_up(plan, Reason::InvalidPolicy, &text, now),
+            (false, _) => untouched(observed, Some(workload), Reason::InvalidPolicy, text),
+        };
     }
-    if let Some((reason, why)) = status::denied(restore, WRITING, Reason::InvalidPolicy) {
-        return untouched(observed, Some(workload), reason, why, now);
+    if let Some(verdict) = given_up(observed, plan, work, workload) {
+        return verdict;
     }
-    if touched(restore) {
+    if is_touched(plan) {
         // The Job was created before, or is about to be: it writes the volumes anew from the start.
-        return start_write(observed, plan, workload, now);
+        return write(observed, (plan, work), workload, now);
     }
-    let uses = jobs::repository_name(plan);
-    if restore.spec.target_volumes.iter().any(|volume| volume.name == uses) {
+    let uses = repository_volume_of(&work.location).unwrap_or_default();
+    let volumes = &observed.restore.spec.target_volumes;
+    if volumes.iter().any(|volume| volume.name == uses) {
         let text = format!("targetVolumes uses the name {uses}, which the repository's volume has");
-        return untouched(observed, Some(workload), Reason::InvalidPolicy, &text, now);
+        return untouched(observed, Some(workload), Reason::InvalidPolicy, text);
     }
-    if let Some(decision) = verify::decide(observed, plan, workload, now) {
-        return decision;
+    if let Some(verdict) = verify::judge(observed, (plan, work), workload, now) {
+        return verdict;
     }
     match &observed.holder {
         LockHolder::Ours => {}
         LockHolder::AtWork(other) => {
             let text = format!("{} is held by RestoreJob {other}", workload.title());
-            return status::waiting(restore, Reason::WorkloadHeld, &text, now);
+            return Verdict::Wait(Reason::WorkloadHeld, text);
         }
         LockHolder::Nobody | LockHolder::Over => {
             return match writers::intruder(observed) {
-                Some(intruder) => in_use(observed, workload, intruder, None, now),
-                None => suspend(restore, plan, workload, now),
+                Some(intruder) if intruder.ends => wait_for(intruder),
+                Some(intruder) => {
+                    let (reason, text) = intruder.problem();
+                    untouched(observed, Some(workload), reason, text)
+                }
+                None => suspend(observed, plan, work, workload, now),
             };
         }
     }
-    if let Some(decision) = stopped(observed, workload, now) {
-        return decision;
+    if let Some(verdict) = stopping(observed, workload) {
+        return verdict;
     }
     if let Some(intruder) = writers::intruder(observed) {
-        return in_use(
-            observed,
-            workload,
-            intruder,
-            workload.suspend_lock().map(|lock| lock.since.0),
-            now,
-        );
+        return in_use(observed, plan, workload, intruder, now);
     }
-    let text = format!("restoring {} onto {}", plan.backup_name, workload.title());
-    status::note(restore, WRITING, true, Reason::Restoring, &text, now).with(false, Reason::Restoring, text)
+    let text = format!("restoring {} onto {}", work.backup.name, workload.title());
+    let mut plan = Box::new(plan.clone());
+    plan.writing = Some(Writing {
+        attempt: 1,
+        since: Time(now),
+        unknown: Unknown::new(),
+    });
+    Verdict::Note(plan, Some(Event::normal(Reason::Restoring, text)))
 }
 
-/// Somebody else mounts a target, and nothing is written yet. Anybody but a Backup at work ends the restore. A Backup is
-/// waited for; where the workload is down, since `stopped`, for longer than anything that is not ready, it comes back for
-/// that time.
+/// A restore that was given up before a byte was written: the check's Job goes, then the workload comes back.
+fn given_up(observed: &Observed, plan: &RestorePlan, work: &RestoreWork, workload: &Workload) -> Option<Verdict> {
+    let stop = plan.stop.as_ref()?;
+    if let Some(job) = observed.verify.as_ref().filter(|job| is_ours(job, &observed.restore)) {
+        return Some(if job.metadata.deletion_timestamp.is_some() {
+            let text = format!("waiting for job \"{}\" to go", job.name_any());
+            Verdict::Wait(stop.reason_or(Reason::PodPending), text)
+        } else {
+            delete(job)
+        });
+    }
+    let text = verify::not_restored(work, &stop.text);
+    Some(untouched(
+        observed,
+        Some(workload),
+        stop.reason_or(Reason::PodPending),
+        text,
+    ))
+}
+
+/// A Backup at work on a target ends by itself.
+fn wait_for(intruder: Intruder<'_>) -> Verdict {
+    let (reason, text) = intruder.problem();
+    Verdict::Wait(reason, text)
+}
+
+/// Somebody else mounts a target, the workload is down, and nothing is written yet. A Backup at work is waited for, no
+/// longer than anything that is not ready; anybody else ends the restore.
 fn in_use(
     observed: &Observed,
+    plan: &RestorePlan,
     workload: &Workload,
     intruder: Intruder<'_>,
-    stopped: Option<Timestamp>,
     now: Timestamp,
-) -> Decision {
-    let (reason, text) = intruder.problem();
-    let late = stopped.is_some_and(|since| now.duration_since(since) >= observed.settings.not_ready_timeout);
+) -> Verdict {
+    let since = workload.suspend_lock().map_or(now, |lock| lock.since.0);
+    let late = now.duration_since(since) >= observed.settings.not_ready_timeout;
     if intruder.ends && !late {
-        return status::waiting(&observed.restore, reason, &text, now);
+        return wait_for(intruder);
     }
-    untouched(observed, Some(workload), reason, &text, now)
+    let (reason, text) = intruder.problem();
+    give_up(plan, reason, &text, now)
 }
 
 /// Waits for the workload's pods to be gone.
-fn stopped(observed: &Observed, workload: &Workload, now: Timestamp) -> Option<Decision> {
+fn stopping(observed: &Observed, workload: &Workload) -> Option<Verdict> {
     let left = observed.pods.iter().filter(|pod| !is_over(pod)).count();
     (left > 0 || workload.replicas != 0 || !workload.observed).then(|| {
         let text = format!("waiting for {left} pods of {} to end", workload.title());
-        status::waiting(&observed.restore, Reason::ScalingDown, &text, now)
+        Verdict::Wait(Reason::ScalingDown, text)
     })
 }
 
 /// Creates the restore Job, as long as the workload is suspended by this restore and stopped.
-fn start_write(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Timestamp) -> Decision {
-    let restore = &observed.restore;
+fn write(
+    observed: &Observed,
+    (plan, work): (&RestorePlan, &RestoreWork),
+    workload: &Workload,
+    now: Timestamp,
+) -> Verdict {
     if observed.holder != LockHolder::Ours {
-        return dirty(restore, plan, "its hold on the workload was taken away", now);
+        return dirty(plan, "its hold on the workload was taken away");
     }
     if observed.write_pods.iter().any(|pod| !is_over(pod)) {
-        return status::waiting(
-            restore,
-            Reason::Restoring,
-            "waiting for the pod of an earlier attempt to end",
-            now,
-        );
+        let text = "waiting for the pod of an earlier attempt to end";
+        return Verdict::Wait(Reason::Restoring, text.to_owned());
     }
-    if let Some(decision) = stopped(observed, workload, now) {
-        return decision;
+    if let Some(verdict) = stopping(observed, workload) {
+        return verdict;
     }
     if let Some(intruder) = writers::intruder(observed) {
-        let (reason, text) = intruder.problem();
-        return status::waiting(restore, reason, &text, now);
+        return wait_for(intruder);
     }
-    let since = status::noted(restore, WRITING).map_or(now, |writing| writing.last_transition_time.0);
-    if is_first(restore) && now.duration_since(since) > FIRST {
-        let text = "the restore Job is gone, and may have written: the next one begins anew";
-        return status::note(restore, WRITING, true, Reason::TargetDirty, text, now);
+    let since = plan.writing.as_ref().map_or(now, |writing| writing.since.0);
+    if is_first(plan) && now.duration_since(since) > FIRST {
+        // The restore Job is gone, and may have written: the next one begins anew.
+        return Verdict::note(plan, |plan| {
+            plan.writing = Some(Writing {
+                attempt: 2,
+                since: Time(now),
+                unknown: Unknown::new(),
+            });
+        });
     }
-    let job = jobs::restore_job(&observed.settings, restore, plan, now);
-    Decision::write(Write::CreateJob(Box::new(job)))
+    let tool = match tool::current(observed, plan, work) {
+        Ok(tool) => tool,
+        Err(verdict) => return *verdict,
+    };
+    match jobs::restore_job(&observed.settings, &observed.restore, plan, work, tool, now) {
+        Ok(job) => Verdict::write(Write::Create(Child::from(job))),
+        Err(error) => Verdict::Wait(error.reason(), error.to_string()),
+    }
 }
 
-fn suspend(restore: &RestoreJob, plan: &RestorePlan, workload: &Workload, now: Timestamp) -> Decision {
+fn suspend(
+    observed: &Observed,
+    plan: &RestorePlan,
+    work: &RestoreWork,
+    workload: &Workload,
+    now: Timestamp,
+) -> Verdict {
+    let restore = &observed.restore;
     let earlier = workload.suspend_lock();
-    // The lock of an earlier restore, or what a person has set since the plan, is the truth about the count; without
+    let planned = plan.workload.as_ref().map_or(1, |planned| planned.replicas);
+    // The mark of an earlier lock, or what a person has set since the plan, is the truth about the count; without
     // a mark 0 says no more than that somebody took the mark away.
     let replicas = match (&earlier, workload.replicas) {
         (Some(lock), _) => lock.replicas,
-        (None, 0) => plan.replicas,
+        (None, 0) => planned,
         (None, replicas) => replicas,
     };
     let lock = SuspendLock {
@@ -272,11 +234,10 @@ fn suspend(restore: &RestoreJob, plan: &RestorePlan, workload: &Workload, now: T
     let note = format!(
         "{} is stopped for the restore of {}; it had {replicas} replicas",
         workload.title(),
-        plan.backup_name
+        work.backup.name
     );
-    Decision::write(Write::Workload(Box::new(workload.clone()), Workload::suspend(&lock))).with(
-        false,
-        Reason::ScalingDown,
-        note,
+    Verdict::Write(
+        Write::Patch(workload.target(), Workload::suspend(&lock)),
+        Some(Event::normal(Reason::ScalingDown, note)),
     )
 }

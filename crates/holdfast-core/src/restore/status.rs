@@ -1,140 +1,183 @@
-//! How a status is written.
+//! How a verdict becomes the one decision: the status with its conditions, and what is told about it.
 
 use holdfast_api::{
-    RestoreJob, RestoreJobPhase, RestoreJobStatus,
-    condition::{self, Condition, READY, RECONCILING, Reason, STALLED},
+    RestoreJob, RestoreJobPhase, RestoreJobStatus, RestorePlan, Unknown, Waiting,
+    condition::{ConditionType, Conditions, Reason},
+    event::{BusEvent, BusEventKind},
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
 
-use super::{Decision, Write, phase};
+use super::observed::{Decision, Observed, Write};
+use super::verdict::Verdict;
+use crate::decision::Event;
 
 /// How often something that is waited for is looked at again.
-pub(super) const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(2);
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(2);
 
-/// The status as observed, to be changed and written.
-pub(super) fn draft(restore: &RestoreJob) -> RestoreJobStatus {
-    let mut status = restore.status.clone().unwrap_or_default();
-    status.phase = Some(phase(restore));
-    status.observed_generation = restore.metadata.generation;
-    status
-}
-
-/// Says what is being done, in a status that is about to be written.
-pub(super) fn say(
-    status: &mut RestoreJobStatus,
-    restore: &RestoreJob,
-    reason: Reason,
-    text: &str,
+/// A status about to be written.
+struct Draft<'a> {
+    restore: &'a RestoreJob,
+    status: RestoreJobStatus,
     now: Timestamp,
-) -> bool {
-    let generation = restore.metadata.generation.unwrap_or_default();
-    let known = status
-        .conditions
-        .iter()
-        .any(|c| c.type_ == RECONCILING && c.status == "True" && c.reason == reason.as_str());
-    if known {
-        return false;
-    }
-    condition::set(&mut status.conditions, READY, false, reason, text, generation, now);
-    condition::set(&mut status.conditions, RECONCILING, true, reason, text, generation, now);
-    true
 }
 
-/// Writes what is being done if the status does not say so yet, else looks again soon.
-pub(super) fn waiting(restore: &RestoreJob, reason: Reason, text: &str, now: Timestamp) -> Decision {
-    let mut status = draft(restore);
-    let changed = say(&mut status, restore, reason, text, now);
-    Decision {
-        write: changed.then(|| Write::Status(Box::new(status))),
-        event: None,
-        next: Some(LOOK_AGAIN),
+/// Renders a verdict.
+pub(super) fn render(observed: &Observed, verdict: Verdict, now: Timestamp) -> Decision {
+    let draft = Draft::of(&observed.restore, now);
+    match verdict {
+        Verdict::Rest => Decision::wait(),
+        Verdict::Write(write, event) => told(Decision::write(write), event),
+        Verdict::Begin(plan, text) => draft.begin(*plan, text),
+        Verdict::Note(plan, event) => told(draft.note(*plan), event),
+        Verdict::Wait(reason, text) => draft.wait(reason, &text),
+        Verdict::Complete(text) => draft.complete(text),
+        Verdict::Fail(reason, text) => draft.fail(reason, text),
     }
 }
 
-/// Ends the restore as Failed.
-pub(super) fn failed(restore: &RestoreJob, reason: Reason, text: &str, now: Timestamp) -> Decision {
-    let generation = restore.metadata.generation.unwrap_or_default();
-    let mut status = draft(restore);
-    status.phase = Some(RestoreJobPhase::Failed);
-    status.failure_reason = Some(text.to_owned());
-    status.completion_timestamp = Some(Time(now));
-    let message = format!("{text}: {}", reason.hint());
-    condition::set(&mut status.conditions, READY, false, reason, &message, generation, now);
-    condition::set(
-        &mut status.conditions,
-        RECONCILING,
-        false,
-        reason,
-        &message,
-        generation,
-        now,
-    );
-    condition::set(&mut status.conditions, STALLED, true, reason, &message, generation, now);
-    Decision {
-        write: Some(Write::Status(Box::new(status))),
-        event: None,
-        next: None,
+fn told(decision: Decision, event: Option<Event>) -> Decision {
+    match event {
+        Some(event) => decision.with(event),
+        None => decision,
     }
-    .with(true, reason, text)
 }
 
-/// Ends the restore as Completed.
-pub(super) fn completed(restore: &RestoreJob, text: &str, now: Timestamp) -> Decision {
-    let generation = restore.metadata.generation.unwrap_or_default();
-    let mut status = draft(restore);
-    status.phase = Some(RestoreJobPhase::Completed);
-    status.failure_reason = None;
-    status.completion_timestamp = Some(Time(now));
-    condition::set(
-        &mut status.conditions,
-        READY,
-        true,
-        Reason::Completed,
-        text,
-        generation,
-        now,
-    );
-    condition::set(
-        &mut status.conditions,
-        RECONCILING,
-        false,
-        Reason::Completed,
-        text,
-        generation,
-        now,
-    );
-    Decision {
-        write: Some(Write::Status(Box::new(status))),
-        event: None,
-        next: None,
+impl<'a> Draft<'a> {
+    fn of(restore: &'a RestoreJob, now: Timestamp) -> Self {
+        let mut status = restore.status.clone().unwrap_or_default();
+        status.phase = Some(restore.phase());
+        status.observed_generation = restore.metadata.generation;
+        Self { restore, status, now }
     }
-    .with(false, Reason::Completed, text)
-}
 
-/// Notes a fact beside the three conditions of every object, in the status, before anything is done that rests on it.
-pub(super) fn note(
-    restore: &RestoreJob,
-    kind: &str,
-    holds: bool,
-    reason: Reason,
-    text: &str,
-    now: Timestamp,
-) -> Decision {
-    let mut draft = draft(restore);
-    let generation = restore.metadata.generation.unwrap_or_default();
-    condition::set(&mut draft.conditions, kind, holds, reason, text, generation, now);
-    Decision::write(Write::Status(Box::new(draft)))
-}
+    /// Changes the conditions by their one writer.
+    fn say(&mut self, with: impl FnOnce(&mut Conditions)) {
+        let list = std::mem::take(&mut self.status.conditions);
+        let mut conditions = Conditions::of(list, self.restore.metadata.generation, self.now);
+        with(&mut conditions);
+        self.status.conditions = conditions.into_list();
+    }
 
-/// What was noted under that word.
-pub(super) fn noted<'a>(restore: &'a RestoreJob, kind: &str) -> Option<&'a Condition> {
-    let conditions = restore.status.as_ref().map(|status| &status.conditions);
-    conditions?.iter().find(|condition| condition.type_ == kind)
-}
+    /// The conditions beside the three of every object: they follow from what the plan remembers.
+    fn remembered(&mut self) {
+        let Some(plan) = self.status.plan.clone() else { return };
+        self.say(|conditions| match (&plan.writing, &plan.stop) {
+            (Some(writing), _) => {
+                let (reason, text) = if writing.attempt > 1 {
+                    (
+                        Reason::TargetDirty,
+                        "an earlier restore Job is gone, and may have written",
+                    )
+                } else {
+                    (Reason::Restoring, "the volumes are given to the tool")
+                };
+                let verified = "every byte of the backup is as it was sealed";
+                conditions
+                    .set(ConditionType::Verified, true, Reason::Verifying, verified)
+                    .set(ConditionType::Writing, true, reason, text);
+            }
+            (None, Some(stop)) => {
+                let reason = stop.reason_or(Reason::PodPending);
+                if conditions.has(ConditionType::Writing) {
+                    conditions.set(ConditionType::Writing, false, reason, &stop.text);
+                } else if reason != Reason::TargetInUse {
+                    conditions.set(ConditionType::Verified, false, reason, &stop.text);
+                }
+            }
+            (None, None) => {}
+        });
+    }
 
-/// Why what was noted does not hold, if that is what was noted; `otherwise` stands for a reason that is not known.
-pub(super) fn denied<'a>(restore: &'a RestoreJob, kind: &str, otherwise: Reason) -> Option<(Reason, &'a str)> {
-    let denied = noted(restore, kind).filter(|condition| condition.status == "False")?;
-    Some((Reason::parse(&denied.reason).unwrap_or(otherwise), &denied.message))
+    fn written(mut self) -> Decision {
+        self.remembered();
+        Decision::write(Write::Status(Box::new(self.status)))
+    }
+
+    fn begin(mut self, plan: RestorePlan, text: String) -> Decision {
+        self.status.phase = Some(RestoreJobPhase::InProgressPhy);
+        self.status.start_timestamp = Some(Time(self.now));
+        self.status.plan = Some(plan);
+        self.now_for(Reason::Verifying, &text);
+        let bus = self.bus(BusEventKind::RestoreStarted);
+        let event = Event::normal(Reason::Verifying, text);
+        self.written().with(event).with(bus)
+    }
+
+    fn note(mut self, plan: RestorePlan) -> Decision {
+        self.status.plan = Some(plan);
+        self.written()
+    }
+
+    /// Remembers and says what is being done or waited for.
+    fn now_for(&mut self, reason: Reason, text: &str) {
+        let since = self
+            .status
+            .waiting
+            .take()
+            .map_or(Time(self.now), |waiting| waiting.since);
+        self.status.waiting = Some(Waiting {
+            reason: reason.as_str().to_owned(),
+            since,
+            unknown: Unknown::new(),
+        });
+        self.say(|conditions| {
+            conditions.reconciling(reason, text);
+        });
+    }
+
+    /// Writes what is being done if the status does not say so yet, else looks again soon.
+    fn wait(mut self, reason: Reason, text: &str) -> Decision {
+        if self
+            .status
+            .waiting
+            .as_ref()
+            .is_some_and(|waiting| waiting.is_for(reason))
+        {
+            return Decision::after(LOOK_AGAIN);
+        }
+        self.now_for(reason, text);
+        self.written()
+    }
+
+    fn complete(mut self, text: String) -> Decision {
+        self.end(RestoreJobPhase::Completed);
+        self.status.failure_reason = None;
+        self.say(|conditions| {
+            conditions.ready(Reason::Completed, &text);
+        });
+        let bus = self.bus(BusEventKind::RestoreCompleted);
+        let event = Event::normal(Reason::Completed, text);
+        self.written().with(event).with(bus).then_await_change()
+    }
+
+    fn fail(mut self, reason: Reason, text: String) -> Decision {
+        self.end(RestoreJobPhase::Failed);
+        self.status.failure_reason = Some(text.clone());
+        self.say(|conditions| {
+            conditions.stalled(reason, &text);
+        });
+        let bus = BusEvent {
+            data: json!({ "reason": reason.as_str() }),
+            ..self.bus(BusEventKind::RestoreFailed)
+        };
+        let event = Event::warning(reason, text);
+        self.written().with(event).with(bus).then_await_change()
+    }
+
+    fn end(&mut self, phase: RestoreJobPhase) {
+        self.status.phase = Some(phase);
+        self.status.waiting = None;
+        self.status.completion_timestamp = Some(Time(self.now));
+    }
+
+    /// The message about the transition that the status makes.
+    fn bus(&self, kind: BusEventKind) -> BusEvent {
+        BusEvent {
+            from: self.restore.phase().as_str(),
+            start: self.status.start_timestamp.as_ref().map(|time| time.0),
+            ..BusEvent::of(kind, self.restore)
+        }
+    }
 }

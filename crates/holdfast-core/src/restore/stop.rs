@@ -1,65 +1,51 @@
 //! A RestoreJob that is deleted, and suspended workloads whose RestoreJob is gone.
 
 use holdfast_api::{condition::Reason, names::FINALIZER};
-use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt as _;
-use serde_json::json;
 
-use super::{
-    Decision, LockHolder, Observed, Workload, Write,
-    run::{is_ours, resume, taken_over, touched},
-    status,
-};
+use super::observed::{LockHolder, Observed, Write};
+use super::undo::{delete, is_ours, is_taken_over, is_touched, resume};
+use super::verdict::Verdict;
+use super::workload::Workload;
+use crate::decision::{Event, without_finalizer};
 use crate::pod::{JobState, is_over, job_state};
 
-/// Decides about a RestoreJob that is being deleted: its Jobs end, the workload comes back if its volume is
-/// untouched or wholly restored, and else stays suspended, which an Event says.
-pub(super) fn decide(observed: &Observed, now: Timestamp) -> Decision {
+/// Judges a RestoreJob that is being deleted: its Jobs end, the workload comes back if its volume is untouched or wholly
+/// restored, and else stays suspended, which an Event says.
+pub(super) fn judge(observed: &Observed) -> Verdict {
     let restore = &observed.restore;
-    if !restore.finalizers().iter().any(|name| name == FINALIZER) {
-        return Decision::nothing();
-    }
+    let Some(release) = without_finalizer(&restore.metadata, FINALIZER) else {
+        return Verdict::Rest;
+    };
     let ours = |job: &&Job| is_ours(job, restore);
     let works = |job: &&Job| job_state(job) == JobState::Running && job.metadata.deletion_timestamp.is_none();
     let write = observed.write.as_ref().filter(ours);
     let jobs = [observed.verify.as_ref().filter(ours), write];
     if let Some(job) = jobs.into_iter().flatten().find(works) {
-        return Decision::write(Write::DeleteJob {
-            name: job.name_any(),
-            uid: job.uid().unwrap_or_default(),
-        });
+        return delete(job);
     }
-    if observed
-        .write_pods
-        .iter()
-        .chain(&observed.verify_pods)
-        .any(|pod| !is_over(pod))
-    {
-        return status::waiting(restore, Reason::Deleted, "waiting for its pods to end", now);
+    let mut pods = observed.write_pods.iter().chain(&observed.verify_pods);
+    if pods.any(|pod| !is_over(pod)) {
+        return Verdict::Wait(Reason::Deleted, "waiting for its pods to end".to_owned());
     }
     let whole = write.is_some_and(|job| job_state(job) == JobState::Complete);
+    let touched = observed.plan().is_some_and(is_touched);
+    let release = Write::Metadata(release);
     match observed
         .workloads
         .first()
         .filter(|_| observed.holder == LockHolder::Ours)
     {
-        Some(workload) if whole || !(touched(restore) || taken_over(workload)) => {
+        Some(workload) if whole || !(touched || is_taken_over(workload)) => {
             resume(observed, workload, "its RestoreJob is being deleted")
         }
-        Some(workload) => let_go(observed).with(true, Reason::TargetDirty, stays(workload, &restore.name_any())),
-        None => let_go(observed),
+        Some(workload) => {
+            let event = Event::warning(Reason::TargetDirty, stays(workload, &restore.name_any()));
+            Verdict::Write(release, Some(event))
+        }
+        None => Verdict::write(release),
     }
-}
-
-fn let_go(observed: &Observed) -> Decision {
-    let left: Vec<&String> = observed
-        .restore
-        .finalizers()
-        .iter()
-        .filter(|name| *name != FINALIZER)
-        .collect();
-    Decision::write(Write::Metadata(json!({ "finalizers": left })))
 }
 
 fn stays(workload: &Workload, restore: &str) -> String {

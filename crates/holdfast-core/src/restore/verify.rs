@@ -1,69 +1,69 @@
 //! The verify Job: every byte of the backup is read before anything is touched.
 
-use holdfast_api::{
-    RestorePlan,
-    condition::{ConditionType, Reason},
-};
+use holdfast_api::{RestorePlan, RestoreWork, condition::Reason};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use kube::ResourceExt as _;
 
-use super::{
-    Decision, Observed, Workload, Write,
-    after_write::newest_failure,
-    jobs,
-    run::{is_ours, taken, untouched},
-    status,
-};
+use super::observed::{Observed, Write};
+use super::undo::{give_up, is_ours, name_taken, newest_failure, untouched};
+use super::verdict::Verdict;
+use super::{jobs, tool, workload::Workload};
+use crate::decision::Child;
 use crate::pod::{JobState, Trouble, is_over, job_state, trouble};
 
-/// False, with the trouble as its reason, once the check was given up because its pod does not start.
-const VERIFIED: &str = ConditionType::Verified.as_str();
-
 /// `None` once the Job has found everything right.
-pub(super) fn decide(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Timestamp) -> Option<Decision> {
+pub(super) fn judge(
+    observed: &Observed,
+    (plan, work): (&RestorePlan, &RestoreWork),
+    workload: &Workload,
+    now: Timestamp,
+) -> Option<Verdict> {
     let restore = &observed.restore;
-    if let Some((reason, why)) = status::denied(restore, VERIFIED, Reason::PodPending) {
-        if let Some(job) = observed.verify.as_ref().filter(|job| is_ours(job, restore)) {
-            return Some(Decision::write(Write::DeleteJob {
-                name: job.name_any(),
-                uid: job.uid().unwrap_or_default(),
-            }));
-        }
-        let text = format!("backup {} was not restored: {why}", plan.backup_name);
-        return Some(untouched(observed, Some(workload), reason, &text, now));
-    }
     let Some(job) = &observed.verify else {
-        let job = jobs::verify_job(&observed.settings, restore, plan, now);
-        return Some(Decision::write(Write::CreateJob(Box::new(job))));
+        return Some(create(observed, plan, work, now));
     };
     if !is_ours(job, restore) {
-        return Some(taken(observed, Some(workload), job, now));
+        return Some(name_taken(observed, plan, Some(workload), job));
     }
     match job_state(job) {
-        JobState::Running => Some(running(observed, job, now)),
+        JobState::Running => Some(running(observed, plan, job, now)),
         // Exit 0 is said only after every byte was found right.
         JobState::Complete => None,
         JobState::Failed { message, .. } => {
             let told = newest_failure(&observed.verify_pods);
             let (reason, text) = told.unwrap_or((Reason::SealInvalid, message));
-            let text = format!("backup {} was not restored: {text}", plan.backup_name);
-            Some(untouched(observed, Some(workload), reason, &text, now))
+            let text = not_restored(work, &text);
+            Some(untouched(observed, Some(workload), reason, text))
         }
     }
 }
 
+/// What is said when the check ends the restore.
+pub(super) fn not_restored(work: &RestoreWork, why: &str) -> String {
+    format!("backup {} was not restored: {why}", work.backup.name)
+}
+
+fn create(observed: &Observed, plan: &RestorePlan, work: &RestoreWork, now: Timestamp) -> Verdict {
+    let tool = match tool::current(observed, plan, work) {
+        Ok(tool) => tool,
+        Err(verdict) => return *verdict,
+    };
+    match jobs::verify_job(&observed.settings, &observed.restore, plan, work, tool, now) {
+        Ok(job) => Verdict::write(Write::Create(Child::from(job))),
+        Err(error) => Verdict::Fail(error.reason(), error.to_string()),
+    }
+}
+
 /// What keeps the pod from starting is said, and ends the wait after a while.
-fn running(observed: &Observed, job: &Job, now: Timestamp) -> Decision {
-    let restore = &observed.restore;
+fn running(observed: &Observed, plan: &RestorePlan, job: &Job, now: Timestamp) -> Verdict {
     let pending = observed.verify_pods.iter().filter(|pod| !is_over(pod));
     let Some(Trouble { reason, message }) = pending.into_iter().find_map(|pod| trouble(pod, now)) else {
-        return status::waiting(restore, Reason::Verifying, "reading every byte of the backup", now);
+        return Verdict::Wait(Reason::Verifying, "reading every byte of the backup".to_owned());
     };
     let since = job.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
     if now.duration_since(since) < observed.settings.not_ready_timeout {
-        return status::waiting(restore, reason, &message, now);
+        return Verdict::Wait(reason, message);
     }
     // Said before the Job goes, or it would be made anew.
-    status::note(restore, VERIFIED, false, reason, &message, now)
+    give_up(plan, reason, &message, now)
 }

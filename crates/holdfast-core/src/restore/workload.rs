@@ -15,7 +15,10 @@ use k8s_openapi::{
 };
 use serde_json::{Value, json};
 
-use crate::pod::pull_secrets;
+use crate::{
+    decision::{self, Target},
+    pod::pull_secrets,
+};
 
 /// The kinds of workload that can be restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +115,20 @@ impl Workload {
     /// Uid.
     pub fn uid(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// This very workload, in the state that was read.
+    pub(super) fn target(&self) -> Target {
+        Target {
+            kind: match self.kind {
+                Kind::StatefulSet => decision::Kind::StatefulSet,
+                Kind::Deployment => decision::Kind::Deployment,
+            },
+            namespace: self.metadata.namespace.clone().unwrap_or_default(),
+            name: self.name().to_owned(),
+            uid: self.uid().to_owned(),
+            resource_version: self.metadata.resource_version.clone(),
+        }
     }
 
     /// Kind and name, for people.

@@ -8,7 +8,7 @@ use holdfast_api::{
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
-use super::Observed;
+use super::observed::Observed;
 use crate::{backup::claims_of, pod::is_over};
 
 /// A pod that is not the restore's to stop and mounts one of its targets.

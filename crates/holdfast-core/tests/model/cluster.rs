@@ -6,28 +6,31 @@ use holdfast_api::{
     agent::is_permanent,
     names::{LABEL_ROLE, ROLE_BACKUP, ROLE_PURGE},
 };
-use holdfast_core::gc::Batch;
+use holdfast_core::{
+    gc::Batch,
+    pod::{JobState, job_state},
+};
+use jiff::SignedDuration;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{Guard, Request, text},
+    agent::{Agent, Bench},
+    api::{Guard, Request, text, typed},
     disks::Disks,
     net::Net,
     volumes::volume_of,
 };
 
 /// A container at work. It may outlive its pod's object for a while.
-pub(crate) struct Process {
-    pub(crate) pod: String,
-    pub(crate) uid: String,
-    pub(crate) role: String,
-    pub(crate) environment: BTreeMap<String, String>,
-    pub(crate) batch: Option<Batch>,
+struct Process {
+    pod: String,
+    uid: String,
+    role: String,
+    agent: Agent,
     /// The repository's volume.
-    pub(crate) volume: String,
-    pub(crate) step: u32,
+    volume: String,
     /// It is frozen, on a node that nobody reaches, and its pod's object is gone.
     frozen: bool,
 }
@@ -41,73 +44,71 @@ pub(crate) struct Cluster {
     failed: BTreeMap<String, (i32, BTreeSet<String>)>,
     /// By Job: the pods that it ever had.
     had: BTreeMap<String, BTreeSet<String>>,
+    /// Pods that no node takes.
+    stuck: BTreeSet<String>,
 }
 
 impl Cluster {
     /// One round of the Job controller.
     pub(crate) fn jobs(&mut self, net: &mut Net) {
         for job in net.api.list::<Job>() {
-            let uid = job.uid().unwrap_or_default();
-            let over = job.status.as_ref().is_some_and(|status| status.conditions.is_some());
-            if over || !text(&json!(job), "/metadata/labels/foreign").is_empty() {
-                continue;
-            }
-            let pods: Vec<Pod> = net.api.list::<Pod>().into_iter().filter(|pod| of(pod, &uid)).collect();
-            let phase = |pod: &Pod| {
-                pod.status
-                    .as_ref()
-                    .and_then(|status| status.phase.clone())
-                    .unwrap_or_default()
-            };
-            let (failed, counted) = self.failed.entry(uid.clone()).or_default();
-            let mut permanent = false;
-            // Pods that are gone count as failed, unless they were drained from a Job that forgives that.
-            for gone in self.had.entry(uid.clone()).or_default().iter() {
-                if !pods.iter().any(|pod| pod.name_any() == *gone) && counted.insert(gone.clone()) {
-                    *failed += 1;
-                }
-            }
-            for pod in pods.iter().filter(|pod| phase(pod) == "Failed") {
-                let code = json!(pod)
-                    .pointer("/status/containerStatuses/0/state/terminated/exitCode")
-                    .and_then(Value::as_i64);
-                permanent |= code.is_some_and(|code| is_permanent(i32::try_from(code).unwrap_or_default()));
-                if counted.insert(pod.name_any()) {
-                    *failed += 1;
-                }
-            }
-            let failed = *failed;
-            let limit = job.spec.as_ref().and_then(|spec| spec.backoff_limit).unwrap_or(6);
-            let end = if pods.iter().any(|pod| phase(pod) == "Succeeded") {
-                Some("Complete")
-            } else if permanent || failed > limit {
-                Some("Failed")
-            } else {
-                None
-            };
-            let status = match end {
-                Some(end) => {
-                    json!({"failed": failed, "conditions": [{"type": end, "status": "True", "lastTransitionTime": net.api.now.to_string()}]})
-                }
-                None => json!({ "failed": failed }),
-            };
-            if text(&json!(job), "/status/failed") != failed.to_string() || end.is_some() {
-                net.api
-                    .update("Job", &job.name_any(), &uid, &json!({ "status": status }));
-            }
-            let active = pods
-                .iter()
-                .any(|pod| !matches!(phase(pod).as_str(), "Failed" | "Succeeded"));
-            if end.is_none() && !active {
-                self.create(net, &job);
-            }
-            for pod in pods.iter().filter(|pod| end.is_none() && phase(pod) == "Pending") {
-                self.start(net, &job, pod);
+            if job_state(&job) == JobState::Running && !job.labels().contains_key("foreign") {
+                self.job(net, &job);
             }
         }
     }
 
-    /// A pod waits for its volume.
+    fn job(&mut self, net: &mut Net, job: &Job) {
+        let (uid, spec) = (job.uid().unwrap_or_default(), job.spec.clone().unwrap_or_default());
+        let pods: Vec<Pod> = net.api.list::<Pod>().into_iter().filter(|pod| of(pod, &uid)).collect();
+        let (failed, counted) = self.failed.entry(uid.clone()).or_default();
+        let mut permanent = false;
+        // Pods that are gone count as failed, unless they were drained from a Job that forgives that.
+        for gone in self.had.entry(uid.clone()).or_default().iter() {
+            if !pods.iter().any(|pod| pod.name_any() == *gone) && counted.insert(gone.clone()) {
+                *failed += 1;
+            }
+        }
+        for pod in pods.iter().filter(|pod| phase(pod) == "Failed") {
+            let code = json!(pod)["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"].as_i64();
+            permanent |= code.is_some_and(|code| is_permanent(i32::try_from(code).unwrap_or_default()));
+            *failed += i32::from(counted.insert(pod.name_any()));
+        }
+        let failed = *failed;
+        let age = job.creation_timestamp().map(|time| net.api.now.duration_since(time.0));
+        let late = spec.active_deadline_seconds.map(SignedDuration::from_secs) < age;
+        let end = if pods.iter().any(|pod| phase(pod) == "Succeeded") {
+            Some(("Complete", "CompletionsReached"))
+        } else if permanent || failed > spec.backoff_limit.unwrap_or(6) {
+            Some(("Failed", "BackoffLimitExceeded"))
+        } else if late && spec.active_deadline_seconds.is_some() {
+            Some(("Failed", "DeadlineExceeded"))
+        } else {
+            None
+        };
+        let conditions = end.map(|(kind, reason)| {
+            json!([{"type": kind, "status": "True", "reason": reason, "message": reason, "lastTransitionTime": net.api.now.to_string()}])
+        });
+        let status = json!({ "status": {"failed": failed, "conditions": conditions} });
+        if json!(job)["status"]["failed"].as_i64().unwrap_or_default() != i64::from(failed) || end.is_some() {
+            net.api.update(&json!(job), &status);
+        }
+        let open = pods
+            .iter()
+            .filter(|pod| !matches!(phase(pod).as_str(), "Failed" | "Succeeded"));
+        match end {
+            Some(("Failed", _)) => open.for_each(|pod| self.remove(net, &pod.name_any())),
+            Some(_) => {}
+            None if open.clone().next().is_none() => self.create(net, job),
+            None => {
+                for pod in open.filter(|pod| phase(pod) == "Pending") {
+                    self.start(net, job, pod);
+                }
+            }
+        }
+    }
+
+    /// A pod waits for a node and for its volume; sometimes for ever.
     fn create(&mut self, net: &mut Net, job: &Job) {
         self.pods += 1;
         let (uid, name) = (job.uid().unwrap_or_default(), format!("pod-{}", self.pods));
@@ -121,23 +122,34 @@ impl Cluster {
                 "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": job.name_any(), "uid": uid, "controller": true}]},
             "spec": template["spec"],
             "status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
-                "message": "the claim is not there", "lastTransitionTime": net.api.now.to_string()}]},
+                "message": "no node takes it", "lastTransitionTime": net.api.now.to_string()}]},
         });
         let stored = net.api.send(&Request::Create(pod)).expect("a new name");
-        self.had.entry(uid).or_default().insert(name);
-        let pod: Pod = serde_json::from_value(stored).expect("a pod");
-        self.start(net, job, &pod);
+        self.had.entry(uid).or_default().insert(name.clone());
+        // Nobody ends a purge because it has to wait.
+        let purges = template["metadata"]["labels"][LABEL_ROLE] == ROLE_PURGE;
+        if net.faults && !purges && net.chance.one_in(16) {
+            self.stuck.insert(name);
+        }
+        self.start(net, job, &typed(&stored));
     }
 
-    /// The container runs, if there is a volume for it.
+    /// The container runs, if there is a node and a volume for it.
     fn start(&mut self, net: &mut Net, job: &Job, pod: &Pod) {
         let (uid, name, stored) = (pod.uid().unwrap_or_default(), pod.name_any(), json!(pod));
-        let Some(volume) = volume_of(net, &stored["spec"]).filter(|_| pod.metadata.deletion_timestamp.is_none()) else {
+        let role = text(&stored, &format!("/metadata/labels/{}", LABEL_ROLE.replace('/', "~1")));
+        let waits = self.stuck.contains(&name);
+        let age = pod.creation_timestamp().map(|time| net.api.now.duration_since(time.0));
+        if waits && role == "restore" && age > Some(SignedDuration::from_mins(10)) {
+            net.reach("a restore pod stayed Pending");
+        }
+        let volume = volume_of(net, &stored["spec"]);
+        let Some(volume) = volume.filter(|_| pod.metadata.deletion_timestamp.is_none() && !waits) else {
             return;
         };
         let running = json!({"status": {"phase": "Running", "conditions": [],
             "containerStatuses": [status(&stored["spec"], &json!({"running": {}}))]}});
-        net.api.update("Pod", &name, &uid, &running);
+        net.api.update(&stored, &running);
         let variables = stored["spec"]["containers"][0]["env"]
             .as_array()
             .cloned()
@@ -146,13 +158,11 @@ impl Cluster {
         let seen = |one: &Value| text(one, "/value").replace("$$", "$");
         let environment = variables.iter().map(|one| (text(one, "/name"), seen(one)));
         self.processes.push(Process {
+            agent: Agent::new(&role, environment.collect(), &uid, Batch::of(job)),
             uid,
-            role: text(&stored, &format!("/metadata/labels/{}", LABEL_ROLE.replace('/', "~1"))),
-            environment: environment.collect(),
-            batch: Batch::of(job),
+            role,
             volume,
             pod: name,
-            step: 0,
             frozen: false,
         });
     }
@@ -172,79 +182,91 @@ impl Cluster {
             self.processes.swap_remove(which);
             return;
         }
-        if net.faults && exists && net.chance.one_in(12) {
+        // Nodes are lost at any time, and most of all when there is something to fence.
+        let often = if self.processes[which].agent.begins() { 6 } else { 12 };
+        if net.faults && exists && net.chance.one_in(often) {
             return self.kill(net, which);
         }
-        let holder = |other: &Process| !other.frozen && other.step > 0 && other.role == ROLE_BACKUP;
-        let path = |process: &Process| {
-            (
-                process.volume.clone(),
-                process.environment.get("HOLDFAST_PATH").cloned(),
-            )
-        };
-        let mut others = self.processes.iter().enumerate().filter(|(number, _)| *number != which);
-        let busy = others.any(|(_, other)| holder(other) && path(other) == path(&self.processes[which]));
         let process = &mut self.processes[which];
-        process.step += 1;
-        let Some((code, result)) = self.disks.step(process, busy, net) else {
+        let mut dirty = self.disks.dirty;
+        let end = self.disks.repository(&process.volume).map(|repository| {
+            process.agent.step(&mut Bench {
+                repository,
+                volume: &process.volume,
+                dirty: &mut dirty,
+                net,
+            })
+        });
+        self.disks.dirty = dirty;
+        self.disks.watch(net);
+        // Its volume was taken away.
+        let lost = || Some((1, holdfast_api::agent::AgentResult::default()));
+        let Some((code, result)) = end.unwrap_or_else(lost) else {
             return;
         };
         let process = self.processes.swap_remove(which);
+        if process.agent.sealed {
+            let agent = &process.agent;
+            let place = (process.volume.as_str(), agent.variable("HOLDFAST_PATH"));
+            self.disks
+                .tell(agent.variable("HOLDFAST_BACKUP_UID"), &process.uid, place, net);
+        }
         let message = result.encode().expect("a short result");
-        end(net, &process, &json!({"exitCode": code, "message": message}), code == 0);
+        end_of(net, &process, &json!({"exitCode": code, "message": message}), code == 0);
     }
 
-    /// Nodes are reached again: what lingers goes on where it was. False if nothing did.
-    pub(crate) fn wake(&mut self, net: &mut Net) -> bool {
-        let mut woken = false;
+    /// Nodes are reached again: what lingers goes on where it was.
+    pub(crate) fn wake(&mut self, net: &mut Net) {
         for process in self.processes.iter_mut().filter(|process| process.frozen) {
-            net.note(&format!(
-                "{} of {} goes on, after step {}",
-                process.pod, process.role, process.step
-            ));
+            net.note(&format!("{} of {} goes on", process.pod, process.role));
             process.frozen = false;
-            woken = true;
         }
-        woken
     }
 
     /// A container dies without a word, its pod is deleted, or the pod's object goes and the container stays.
     fn kill(&mut self, net: &mut Net, which: usize) {
-        let fate = net.chance.below(3);
+        let fate = net.chance.below(4);
         net.note(&format!("{} dies ({fate})", self.processes[which].pod));
         if fate == 0 {
             let process = self.processes.swap_remove(which);
-            return end(net, &process, &json!({"exitCode": 137, "reason": "OOMKilled"}), false);
+            return end_of(net, &process, &json!({"exitCode": 137, "reason": "OOMKilled"}), false);
         }
-        let Process { pod, uid, .. } = &self.processes[which];
-        let of = crate::api::Guard {
-            kind: "Pod".to_owned(),
-            name: pod.clone(),
-            uid: uid.clone(),
-            version: None,
-        };
-        let _ = net.api.send(&Request::Delete { of });
-        if fate == 2 && may_linger(&self.processes[which]) {
-            self.processes[which].frozen = true;
+        let pod = self.processes[which].pod.clone();
+        remove(net, &pod);
+        let process = &mut self.processes[which];
+        if fate > 1 && may_linger(process) {
+            process.frozen = true;
+            if let Some(repository) = self.disks.repository(&process.volume) {
+                process.agent.lose(repository);
+            }
         } else {
             self.processes.swap_remove(which);
         }
     }
 
+    /// A pod is deleted, and its container ends.
+    fn remove(&mut self, net: &mut Net, pod: &str) {
+        self.processes.retain(|process| process.pod != pod || process.frozen);
+        remove(net, pod);
+    }
+
     /// The StatefulSet controller: one pod a replica.
-    pub(crate) fn database(&mut self, net: &mut Net) {
-        let Some(set) = net.api.raw("StatefulSet", "db").cloned() else {
-            return;
-        };
+    pub(crate) fn database(net: &mut Net) {
+        let set = net.api.raw("StatefulSet", "db").cloned().expect("the database");
         let wanted = set["spec"]["replicas"].as_i64().unwrap_or(1);
         for number in 0..3 {
             let name = format!("db-{number}");
-            let uid = net.api.raw("Pod", &name).map(|pod| text(pod, "/metadata/uid"));
-            match (uid, number < wanted) {
+            let there = net.api.raw("Pod", &name).cloned();
+            match (there, number < wanted) {
+                // What was told to end has ended by now.
+                (Some(pod), _) if !pod["metadata"]["deletionTimestamp"].is_null() => {
+                    net.api.update(&pod, &json!({"metadata": {"finalizers": []}}));
+                }
                 (None, true) => {
                     let pod = json!({
-                        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "ns", "labels": {"app": "db"}},
-                        "spec": {"nodeName": "node", "containers": [{"name": "db", "image": "db:1"}]},
+                        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "ns", "labels": {"app": "db"}, "finalizers": ["example.com/kubelet"]},
+                        "spec": {"nodeName": "node", "containers": [{"name": "db", "image": "db:1", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}],
+                            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": format!("data-{name}")}}]},
                         "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
                     });
                     let _ = net.api.send(&Request::Create(pod));
@@ -255,18 +277,13 @@ impl Cluster {
         }
         let status = json!({"status": {"replicas": wanted, "readyReplicas": wanted, "observedGeneration": set["metadata"]["generation"]}});
         if set["status"] != status["status"] {
-            net.api
-                .update("StatefulSet", "db", &text(&set, "/metadata/uid"), &status);
+            net.api.update(&set, &status);
         }
-        let runs = net
-            .api
-            .list::<Pod>()
-            .iter()
-            .any(|pod| pod.labels().get("app").is_some_and(|app| app == "db"));
-        if runs && self.disks.dirty {
-            self.disks
-                .break_rule("the database runs on a half written volume".to_owned());
-        }
+    }
+
+    /// How many restores write the database's volume.
+    pub(crate) fn writers(&self) -> usize {
+        self.processes.iter().filter(|process| process.agent.writes()).count()
     }
 }
 
@@ -276,9 +293,13 @@ fn may_linger(process: &Process) -> bool {
 }
 
 fn of(pod: &Pod, job: &str) -> bool {
-    pod.labels()
-        .get("batch.kubernetes.io/controller-uid")
-        .is_some_and(|uid| uid == job)
+    let uid = pod.labels().get("batch.kubernetes.io/controller-uid");
+    uid.is_some_and(|uid| uid == job)
+}
+
+fn phase(pod: &Pod) -> String {
+    let status = pod.status.as_ref();
+    status.and_then(|status| status.phase.clone()).unwrap_or_default()
 }
 
 fn status(spec: &Value, state: &Value) -> Value {
@@ -286,14 +307,14 @@ fn status(spec: &Value, state: &Value) -> Value {
 }
 
 /// Kubelet says how a container ended.
-fn end(net: &mut Net, process: &Process, terminated: &Value, well: bool) {
+fn end_of(net: &mut Net, process: &Process, terminated: &Value, well: bool) {
     let Some(pod) = net.api.raw("Pod", &process.pod).cloned() else {
         return;
     };
     net.note(&format!("{} of {} ends: {terminated}", process.pod, process.role));
     let status = json!({"status": {"phase": if well { "Succeeded" } else { "Failed" },
         "containerStatuses": [status(&pod["spec"], &json!({ "terminated": terminated }))]}});
-    net.api.update("Pod", &process.pod, &process.uid, &status);
+    net.api.update(&pod, &status);
 }
 
 /// A pod of the database is drained, and comes back with the controller's next round.

@@ -1,359 +1,298 @@
-//! An executor's part: admitted Backups are planned, run and ended; Jobs of ended ones go.
+//! What executors look at: admitted Backups are planned, run and ended; Jobs of ended ones go.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use holdfast_api::{
-    Backup, BackupPhase, BackupRepo,
-    names::{
-        ANNOTATION_REPOSITORY, ANNOTATION_TARGET_POD_NAME, LABEL_BACKUP_UID, LABEL_ROLE, ROLE_BACKUP, ROLE_REPORT,
-    },
+    Backup, BackupPhase, BackupRepo, ObjectMetaExt as _,
+    names::{ANNOTATION_FULL_NAME, ANNOTATION_TARGET_POD_NAME, LABEL_BACKUP_UID, LABEL_ROLE, ROLE_BACKUP, ROLE_REPORT},
 };
-use holdfast_core::backup::{self, Next, Observed, Owner, Pods, Read, Seen, Settings, Write, cleanup, report_job_name};
+use holdfast_core::{
+    backup::{self, Decision, Next, Observed, Owner, Pods, Read, Seen, Settings, cleanup, report_job_name},
+    decision::{Intent, Write},
+    driver::{Found, Standing, Written},
+};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::ResourceExt;
-use serde_json::json;
+use serde_json::Value;
 
 use crate::{
-    api::{Guard, Refused, Request, json},
-    net::{Failure, Net},
+    actor::{self, On, Pass, begin},
+    api::{Refused, Request, typed},
+    net::{Failure, Net, Rule},
+    process::{Site, Step, Task},
     volumes::claim_name,
 };
 
-/// One process. What it remembers is lost when it crashes.
+/// How long the second in rank leaves it to the first.
+const TURN: SignedDuration = SignedDuration::from_secs(4);
+/// How old the copy may be that a Job rests on.
+const FRESH: SignedDuration = SignedDuration::from_secs(5);
+
+/// What one process remembers: what it was answered, which its caches may not show yet.
 #[derive(Default)]
-pub(crate) struct Executor {
-    pub(crate) revision: usize,
+pub(crate) struct Memory {
     backups: HashMap<String, Arc<Backup>>,
     jobs: HashMap<(String, String), Arc<Job>>,
+    /// Since when it has wanted to do something.
+    turns: BTreeMap<String, Timestamp>,
 }
 
-/// One look at a Backup: what was read for it from the API server.
-struct Pass {
-    backup: Arc<Backup>,
-    read_at: Option<Timestamp>,
-    job: Option<Seen<Job>>,
-    report: Option<Seen<Job>>,
-    pods: Option<Pods>,
-    report_pods: Option<Pods>,
-    target: Seen<Pod>,
-    fresh: Vec<Read>,
-}
-
-impl Pass {
-    fn uid(&self) -> String {
-        self.backup.uid().unwrap_or_default()
-    }
-
-    fn job_name(&self) -> Option<String> {
-        Some(self.backup.status.as_ref()?.plan.as_ref()?.job_name.clone())
-    }
-}
-
-impl Executor {
-    /// A process that has just started, with caches of that state.
-    pub(crate) fn at(revision: usize) -> Self {
-        Self {
-            revision,
-            ..Self::default()
-        }
-    }
-
-    /// Looks at the Backup of that name, and at the Jobs that Backups of that name have left.
-    pub(crate) fn look(&mut self, net: &mut Net, name: &str) -> Result<(), Failure> {
-        let cached: Option<Backup> = net.api.get_at(self.revision, name);
-        let current = cached
-            .filter(|backup| !has_ended(backup))
-            .map(|backup| self.latest(backup));
-        self.sweep(net, name, current.as_deref())?;
-        current.map_or(Ok(()), |backup| self.drive(net, backup))
-    }
-
+impl Memory {
     fn latest(&self, cached: Backup) -> Arc<Backup> {
-        let version = |backup: &Backup| {
-            backup
-                .resource_version()
-                .and_then(|version| version.parse::<u64>().ok())
-        };
+        let version = |backup: &Backup| backup.resource_version()?.parse::<u64>().ok();
         match self.backups.get(&cached.uid().unwrap_or_default()) {
             Some(known) if version(known) > version(&cached) => Arc::clone(known),
             _ => Arc::new(cached),
         }
     }
+}
 
-    fn drive(&mut self, net: &mut Net, backup: Arc<Backup>) -> Result<(), Failure> {
-        let mut pass = Pass {
-            backup,
-            read_at: None,
-            job: None,
-            report: None,
-            pods: None,
-            report_pods: None,
-            target: Seen::default(),
-            fresh: Vec::new(),
+/// Every active Backup, and the Jobs that belong to none.
+pub(crate) fn works(net: &Net, site: &Site) -> Vec<(String, Box<dyn Task>)> {
+    let cached = site.shown::<Backup>(net).into_iter();
+    let active: Vec<Backup> = cached.filter(|backup| !backup.phase().is_terminal()).collect();
+    let uids: Vec<String> = active.iter().filter_map(ResourceExt::uid).collect();
+    let jobs = site.shown::<Job>(net).into_iter().filter_map(|job| {
+        let uid = job.labels().get(LABEL_BACKUP_UID).cloned()?;
+        let owner = job.annotations().get(ANNOTATION_FULL_NAME).cloned()?;
+        let name = format!("sweep {}", job.uid()?);
+        let sweep = Sweep {
+            job,
+            owner,
+            uid,
+            read: None,
         };
-        for _ in 0..24 {
-            let decision = backup::decide(&self.observe(net, &pass), net.api.now);
-            match (decision.write, decision.next) {
-                (Some(write), _) => {
-                    if !self.apply(net, &mut pass, write)? {
-                        return Ok(());
-                    }
-                }
-                (None, Next::Read(read)) => {
-                    if !self.read(net, &mut pass, read) {
-                        return Ok(());
-                    }
-                }
-                (None, _) => return Ok(()),
-            }
+        (!uids.contains(&sweep.uid)).then(|| (name, Box::new(sweep) as Box<dyn Task>))
+    });
+    let backups = active.into_iter().map(|backup| {
+        let look = Look {
+            first: site.is_first(backup.metadata.uid.as_deref().unwrap_or_default()),
+            read_at: None,
+            acting: false,
+        };
+        begin("backup", site.executor.latest(backup), look)
+    });
+    backups.chain(jobs).collect()
+}
+
+/// One look at a Backup.
+struct Look {
+    /// Whether it is this process's turn before the other's.
+    first: bool,
+    /// When the API server answered with the copy.
+    read_at: Option<Timestamp>,
+    acting: bool,
+}
+
+impl Pass for Look {
+    type Object = Backup;
+    type Read = Read;
+
+    fn decide(&mut self, on: &mut On<'_, Backup>) -> Decision {
+        let observed = self.observe(on);
+        let decision = backup::decide(&observed, on.net.api.now);
+        if decision
+            .write
+            .as_ref()
+            .is_some_and(|write| write.created_job().is_some())
+            && !is_fresh(on)
+        {
+            on.net
+                .breaks(format!("a Job is asked for by an old copy of {}", on.about.name_any()));
         }
-        panic!("a pass does not come to rest: {:?}", pass.backup.status);
+        decision
     }
 
-    fn observe(&self, net: &Net, pass: &Pass) -> Observed {
-        let at = |read: Read| {
-            if pass.fresh.contains(&read) {
-                net.api.revision()
-            } else {
-                self.revision
+    fn standing(&mut self, on: &mut On<'_, Backup>, intent: Intent) -> Standing {
+        let now = on.net.api.now;
+        let what = format!("{:?} {:?} {intent:?}", on.about.uid(), on.about.resource_version());
+        let since = *on.site.executor.turns.entry(what).or_insert(now);
+        self.acting |= self.first || now.duration_since(since) >= TURN;
+        if self.acting {
+            Standing::Go
+        } else {
+            Standing::Later(Duration::from_secs(4))
+        }
+    }
+
+    fn read(&mut self, on: &mut On<'_, Backup>, read: Read) -> Found {
+        match read {
+            Read::Backup => {
+                if on.look_at_it() == Found::Gone {
+                    return Found::Gone;
+                }
+                self.answered(on);
+            }
+            Read::Policy => on.look::<holdfast_api::BackupPolicy>(crate::POLICY),
+            Read::Tool => on.look::<holdfast_api::BackupTool>(crate::TOOL),
+            Read::Repo => on.look::<BackupRepo>(crate::REPO),
+            Read::Claim => {
+                if let Some(name) = claim(on) {
+                    on.look::<k8s_openapi::api::core::v1::PersistentVolumeClaim>(&name);
+                }
+            }
+            Read::Target => on.look::<Pod>(&target(on)),
+            Read::Job => on.look::<Job>(&job_name(on).unwrap_or_default()),
+            Read::Report => on.look::<Job>(&report_job_name(on.about)),
+            Read::Pods => on.look::<Pod>(ROLE_BACKUP),
+            Read::ReportPods => on.look::<Pod>(ROLE_REPORT),
+        }
+        Found::Known
+    }
+
+    fn wrote(&mut self, on: &mut On<'_, Backup>, request: &Request, answer: Result<Value, Refused>) -> Written {
+        let (uid, stored) = (on.about.uid().unwrap_or_default(), answer.clone());
+        let written = on.took(request, answer);
+        match (request, stored) {
+            (Request::Create(_), Ok(stored)) => {
+                let job: Job = typed(&stored);
+                on.site.executor.jobs.insert((uid, job.name_any()), Arc::new(job));
+            }
+            // What it is now, or whether it is gone, only a fresh read tells.
+            (Request::Delete { of }, _) => {
+                on.site.executor.jobs.remove(&(uid, of.name.clone()));
+                on.look::<Job>(&of.name);
+                return Written::Stale;
+            }
+            (Request::Patch { of, .. }, _) if of.kind != "Backup" => return Written::Stale,
+            (Request::Create(_), Err(_)) => {}
+            _ if written != Written::Gone => self.answered(on),
+            _ => {}
+        }
+        written
+    }
+}
+
+impl Look {
+    fn answered(&mut self, on: &mut On<'_, Backup>) {
+        self.read_at = Some(on.net.api.now);
+        let known = &mut on.site.executor.backups;
+        known.insert(on.about.uid().unwrap_or_default(), Arc::clone(on.about));
+    }
+
+    fn observe(&self, on: &On<'_, Backup>) -> Observed {
+        let uid = on.about.uid().unwrap_or_default();
+        let job = |name: String| {
+            let seen = on.seen::<Job>(&name);
+            let made = || on.site.executor.jobs.get(&(uid.clone(), name)).cloned();
+            match seen.get() {
+                None if !seen.live => Seen::cached(made()),
+                _ => seen,
             }
         };
-        let job = |known: &Option<Seen<Job>>, name: Option<String>| {
-            let look = || {
-                let name = name?;
-                let cached: Option<Job> = net.api.get_at(self.revision, &name);
-                cached
-                    .map(Arc::new)
-                    .or_else(|| self.jobs.get(&(pass.uid(), name)).cloned())
-            };
-            known.clone().unwrap_or_else(|| Seen::cached(look()))
+        let pods = |role: &str| {
+            let (mut items, live) = on.list::<Pod>(role);
+            let has = |pod: &Pod, key: &str, value: &str| pod.labels().get(key).is_some_and(|found| found == value);
+            items.retain(|pod| has(pod, LABEL_BACKUP_UID, &uid) && has(pod, LABEL_ROLE, role));
+            Pods {
+                items: items.into_iter().map(Arc::new).collect(),
+                live,
+            }
         };
-        let repo: Option<BackupRepo> = net.api.get_at(at(Read::Repo), crate::REPO);
-        let plan = pass.backup.status.as_ref().and_then(|status| status.plan.as_ref());
-        let planned = plan.map(|plan| plan.persistent_volume_claim_name.clone());
-        let claim = planned.or_else(|| claim_name(repo.as_ref()));
+        let target = on.seen(&target(on));
+        let repos = on.site.shown::<BackupRepo>(on.net).into_iter();
         Observed {
-            settings: Arc::new(Settings {
-                agent_image: "agent:1".to_owned(),
-                pull_policy: None,
-                deadline: SignedDuration::from_hours(6),
-                not_ready_timeout: SignedDuration::from_mins(10),
-            }),
-            backup: Arc::clone(&pass.backup),
-            backup_read: pass.read_at,
-            policy: by(
-                pass.fresh.contains(&Read::Policy),
-                net.api.get_at(at(Read::Policy), crate::POLICY),
-            ),
-            tool: by(
-                pass.fresh.contains(&Read::Tool),
-                net.api.get_at(at(Read::Tool), crate::TOOL),
-            ),
-            repos: net
-                .api
-                .list_at::<BackupRepo>(self.revision)
-                .into_iter()
-                .map(Arc::new)
-                .collect(),
-            repo: by(pass.fresh.contains(&Read::Repo), repo),
-            pvc: by(
-                pass.fresh.contains(&Read::Claim),
-                claim.and_then(|name| net.api.get_at(at(Read::Claim), &name)),
-            ),
+            settings: Arc::new(settings()),
+            backup: Arc::clone(on.about),
+            backup_read: if on.net.without(Rule::Freshness) {
+                Some(on.net.api.now)
+            } else {
+                self.read_at
+            },
+            policy: on.seen(crate::POLICY),
+            tool: on.seen(crate::TOOL),
+            repos: repos.map(Arc::new).collect(),
+            repo: on.seen(crate::REPO),
+            claim: claim(on).map(|name| on.seen(&name)).unwrap_or_default(),
             volume: None,
             node: None,
-            target: pass.target.clone(),
-            claims: Vec::new(),
-            job: job(&pass.job, pass.job_name()),
-            pods: pass
-                .pods
-                .clone()
-                .unwrap_or_else(|| pods(net, self.revision, &pass.uid(), ROLE_BACKUP, false)),
-            report: job(&pass.report, Some(report_job_name(&pass.backup))),
-            report_pods: pass
-                .report_pods
-                .clone()
-                .unwrap_or_else(|| pods(net, self.revision, &pass.uid(), ROLE_REPORT, false)),
+            // It is in no cache.
+            target: if target.live { target } else { Seen::default() },
+            target_claims: Vec::new(),
+            job: job_name(on).map(job).unwrap_or_default(),
+            pods: pods(ROLE_BACKUP),
+            report: job(report_job_name(on.about)),
+            report_pods: pods(ROLE_REPORT),
             refused: None,
         }
     }
+}
 
-    /// False if the Backup is gone.
-    fn read(&mut self, net: &Net, pass: &mut Pass, read: Read) -> bool {
-        let live = |name: Option<String>| Seen::live(name.and_then(|name| net.api.get::<Job>(&name)).map(Arc::new));
-        match read {
-            Read::Backup => {
-                let found = net.api.get::<Backup>(&pass.backup.name_any());
-                let Some(backup) = found.filter(|found| found.uid() == pass.backup.uid()) else {
-                    return false;
-                };
-                self.answered(net, pass, backup);
-            }
-            Read::Policy | Read::Tool | Read::Repo | Read::Claim => pass.fresh.push(read),
-            Read::Target => {
-                let name = pass.backup.annotations().get(ANNOTATION_TARGET_POD_NAME);
-                pass.target = Seen::live(name.and_then(|name| net.api.get(name)).map(Arc::new));
-            }
-            Read::Job => pass.job = Some(live(pass.job_name())),
-            Read::Report => pass.report = Some(live(Some(report_job_name(&pass.backup)))),
-            Read::Pods => pass.pods = Some(pods(net, net.api.revision(), &pass.uid(), ROLE_BACKUP, true)),
-            Read::ReportPods => pass.report_pods = Some(pods(net, net.api.revision(), &pass.uid(), ROLE_REPORT, true)),
-        }
-        true
-    }
+/// Whether the Backup, as it is or was a moment ago, is in progress and shall stay.
+fn is_fresh(on: &On<'_, Backup>) -> bool {
+    let api = &on.net.api;
+    let since = api.revision_at(api.now - FRESH);
+    (since..=api.revision()).any(|revision| {
+        let found = api.get_at::<Backup>(revision, &on.about.name_any());
+        let works = |found: Backup| found.phase() == BackupPhase::InProgress && !found.is_terminating();
+        found.is_some_and(|found| found.uid() == on.about.uid() && works(found))
+    })
+}
 
-    fn answered(&mut self, net: &Net, pass: &mut Pass, backup: Backup) {
-        let backup = Arc::new(backup);
-        self.backups
-            .insert(backup.uid().unwrap_or_default(), Arc::clone(&backup));
-        pass.backup = backup;
-        pass.read_at = Some(net.api.now);
-    }
+fn job_name(on: &On<'_, Backup>) -> Option<String> {
+    let plan = on.about.status.as_ref()?.plan.as_ref()?;
+    Some(plan.work.job().ok()?.job_name.clone())
+}
 
-    /// False if there is nothing left to decide.
-    fn apply(&mut self, net: &mut Net, pass: &mut Pass, write: Write) -> Result<bool, Failure> {
-        let backup = &*pass.backup;
-        let request = match write {
-            Write::Metadata(metadata) => Request::Patch {
-                of: Guard::of(backup),
-                change: json!({ "metadata": metadata }),
-            },
-            Write::Status(status) => Request::Status(json(&Backup {
-                status: Some(*status),
-                ..backup.clone()
-            })),
-            Write::CreateJob(job) => return self.create(net, pass, &job, Read::Job),
-            Write::CreateReportJob(job) => return self.create(net, pass, &job, Read::Report),
-            Write::DeleteJob {
-                name,
-                uid,
-                resource_version,
-            } => {
-                let of = Guard {
-                    kind: "Job".to_owned(),
-                    name: name.clone(),
-                    uid,
-                    version: resource_version,
-                };
-                let read = if name == report_job_name(backup) {
-                    Read::Report
-                } else {
-                    Read::Job
-                };
-                match net.send("executor", &Request::Delete { of }) {
-                    Ok(_) | Err(Failure::Refused(Refused::Conflict | Refused::NotFound)) => {}
-                    Err(failure) => return Err(failure),
-                }
-                self.jobs.remove(&(pass.uid(), name));
-                return Ok(self.read(net, pass, read));
-            }
-            Write::MarkRepository { pvc, id } => {
-                let of = Guard::of(&*pvc);
-                let change = json!({"metadata": {"annotations": {ANNOTATION_REPOSITORY: id}}});
-                match net.send("executor", &Request::Patch { of, change }) {
-                    Ok(_) | Err(Failure::Refused(_)) => {}
-                    Err(failure) => return Err(failure),
-                }
-                return Ok(self.read(net, pass, Read::Claim));
-            }
-        };
-        match net.send("executor", &request) {
-            Ok(stored) => {
-                let backup = serde_json::from_value(stored).expect("a Backup");
-                self.answered(net, pass, backup);
-                Ok(true)
-            }
-            Err(Failure::Refused(Refused::Conflict)) => Ok(self.read(net, pass, Read::Backup)),
-            Err(Failure::Refused(_)) => Ok(false),
-            Err(failure) => Err(failure),
-        }
-    }
+/// The claim as planned, or as it would be planned now.
+fn claim(on: &On<'_, Backup>) -> Option<String> {
+    let plan = on.about.status.as_ref().and_then(|status| status.plan.as_ref());
+    let planned = plan.and_then(|plan| plan.location.access.claim().ok().map(str::to_owned));
+    planned.or_else(|| claim_name(on.get(crate::REPO).as_ref()))
+}
 
-    fn create(&mut self, net: &mut Net, pass: &mut Pass, job: &Job, read: Read) -> Result<bool, Failure> {
-        match net.send("executor", &Request::Create(json(job))) {
-            Ok(stored) => {
-                let job: Arc<Job> = Arc::new(serde_json::from_value(stored).expect("a Job"));
-                self.jobs.insert((pass.uid(), job.name_any()), Arc::clone(&job));
-                let seen = Some(Seen::live(Some(job)));
-                if read == Read::Report {
-                    pass.report = seen;
-                } else {
-                    pass.job = seen;
-                }
-                Ok(true)
-            }
-            Err(Failure::Refused(Refused::Exists)) => Ok(self.read(net, pass, read)),
-            Err(Failure::Refused(_)) => Ok(false),
-            Err(failure) => Err(failure),
-        }
-    }
+fn target(on: &On<'_, Backup>) -> String {
+    let name = on.about.annotations().get(ANNOTATION_TARGET_POD_NAME);
+    name.cloned().unwrap_or_default()
+}
 
-    fn sweep(&mut self, net: &mut Net, name: &str, current: Option<&Backup>) -> Result<(), Failure> {
-        let active = current.and_then(ResourceExt::uid);
-        let named = |job: &Job| {
-            let annotation = job.annotations().get(holdfast_api::names::ANNOTATION_FULL_NAME);
-            job.labels().contains_key(LABEL_BACKUP_UID)
-                && annotation.map_or(job.name_any() == name, |full| full == name)
-        };
-        for job in net.api.list_at::<Job>(self.revision).into_iter().filter(named) {
-            let uid = job.labels().get(LABEL_BACKUP_UID).cloned();
-            if uid == active {
-                continue;
-            }
-            let known = self.backups.get(uid.as_deref().unwrap_or_default());
-            let over = known.is_some_and(|backup| has_ended(backup));
-            let mut decision = cleanup(&job, if over { Owner::Over } else { Owner::Unknown }, net.api.now);
-            if matches!(decision.next, Next::Read(_)) {
-                let owner = net.api.get::<Backup>(name).filter(|backup| backup.uid() == uid);
-                let over = owner.is_none_or(|backup| has_ended(&backup));
-                decision = cleanup(&job, if over { Owner::Over } else { Owner::Active }, net.api.now);
-            }
-            if let Some(Write::DeleteJob {
-                name,
-                uid,
-                resource_version,
-            }) = decision.write
-            {
-                let kind = "Job".to_owned();
-                let of = Guard {
-                    kind,
-                    name,
-                    uid,
-                    version: resource_version,
-                };
-                match net.send("executor", &Request::Delete { of }) {
-                    Ok(_) | Err(Failure::Refused(_)) => {}
-                    Err(failure) => return Err(failure),
-                }
-            }
-        }
-        Ok(())
+/// What the installation chose.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        agent_image: "agent:1".to_owned(),
+        pull_policy: None,
+        deadline: SignedDuration::from_mins(45),
+        not_ready_timeout: SignedDuration::from_mins(10),
     }
 }
 
-fn has_ended(backup: &Backup) -> bool {
-    let phase = backup.status.as_ref().and_then(|status| status.phase);
-    matches!(
-        phase,
-        Some(BackupPhase::Completed | BackupPhase::Failed | BackupPhase::Deleting)
-    )
+/// A Job whose Backup is not among the active ones.
+struct Sweep {
+    job: Job,
+    /// Name and uid of its Backup.
+    owner: String,
+    uid: String,
+    read: Option<Owner>,
 }
 
-fn pods(net: &Net, revision: usize, uid: &str, role: &str, live: bool) -> Pods {
-    let has = |pod: &Pod, key: &str, value: &str| pod.labels().get(key).is_some_and(|found| found == value);
-    let ours = |pod: &Pod| has(pod, LABEL_BACKUP_UID, uid) && has(pod, LABEL_ROLE, role);
-    let items = net
-        .api
-        .list_at::<Pod>(revision)
-        .into_iter()
-        .filter(ours)
-        .map(Arc::new)
-        .collect();
-    Pods { items, live }
-}
-
-fn by<K>(fresh: bool, seen: Option<K>) -> Seen<K> {
-    let seen = seen.map(Arc::new);
-    if fresh { Seen::live(seen) } else { Seen::cached(seen) }
+impl Task for Sweep {
+    fn step(&mut self, net: &mut Net, site: &mut Site) -> Step {
+        let known = site.executor.backups.get(&self.uid);
+        let over = known.is_some_and(|backup| backup.phase().is_terminal());
+        let owner = self.read.unwrap_or(if over { Owner::Over } else { Owner::Unknown });
+        let decision = cleanup(&self.job, owner, net.api.now);
+        match (decision.write, decision.next) {
+            (Some(Write::Delete(target)), _) => {
+                let of = actor::guard(&target);
+                match net.send(site.service, &Request::Delete { of }) {
+                    Err(Failure::Lost) => Step::Lost,
+                    _ => Step::Rests(None),
+                }
+            }
+            (_, Next::Read(_)) => {
+                let found = site.read::<Backup>(net, &self.owner);
+                let found = found.filter(|backup| backup.uid().as_ref() == Some(&self.uid));
+                let over = found.is_none_or(|backup| backup.phase().is_terminal());
+                self.read = Some(if over { Owner::Over } else { Owner::Active });
+                Step::Goes
+            }
+            (_, Next::After(wait)) => Step::Rests(Some(wait)),
+            _ => Step::Rests(None),
+        }
+    }
 }

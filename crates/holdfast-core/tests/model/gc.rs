@@ -1,12 +1,22 @@
-//! gc's part: Backups retire, deleted ones lose their files and go.
+//! What gc looks at: Backups retire, deleted ones lose their files and go.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
-use holdfast_api::{Backup, BackupPolicy, names::ANNOTATION_REPOSITORY};
-use holdfast_core::gc::{
-    self, BackupSummary, Batch, Group, Index, Limits, Observed, Place, Write, is_ours, place, pull_secrets, purge_job,
-    purge_plan::{self, History, Over, Purge, Step, Volume},
-    retire,
+use holdfast_api::{Backup, BackupPolicy, BackupSpec, condition::Reason, names::ANNOTATION_POLICY_UID};
+use holdfast_core::{
+    decision::Seen,
+    driver::{Found, Written},
+    gc::{
+        self, BackupSummary, Batch, Candidate, Group, Index, Limits, Place, is_ours, next_expiration,
+        purge_plan::{History, Over, Purge, Step as PurgeStep, Volume},
+        retire,
+        volume::{self, Obstacle, Plan},
+    },
+    pod::{JobState, job_state},
 };
 use jiff::SignedDuration;
 use k8s_openapi::api::{
@@ -14,264 +24,329 @@ use k8s_openapi::api::{
     core::v1::{PersistentVolumeClaim, Pod},
 };
 use kube::ResourceExt as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    api::{Guard, Refused, Request, json},
-    net::{Failure, Net},
+    actor::{On, Pass, begin},
+    api::{Guard, Refused, Request, typed},
+    net::{Failure, Net, Rule},
+    process::{Site, Step, Task},
 };
 
-/// One process. What it remembers is lost when it crashes.
+/// What one process remembers.
 #[derive(Default)]
-pub(crate) struct Gc {
-    pub(crate) revision: usize,
+pub(crate) struct Memory {
     history: History,
     made: HashMap<String, Arc<Job>>,
     removed: Vec<String>,
 }
 
-impl Gc {
-    /// A process that has just started, with caches of that state.
-    pub(crate) fn at(revision: usize) -> Self {
-        Self {
-            revision,
-            ..Self::default()
+/// The group of the policy, every deleted Backup, every volume whose files go.
+pub(crate) fn works(net: &Net, site: &Site) -> Vec<(String, Box<dyn Task>)> {
+    if !site.leads(net) && !net.without(Rule::Lead) {
+        return Vec::new();
+    }
+    let retire: (String, Box<dyn Task>) = ("retire".to_owned(), Box::new(Retire::default()));
+    let concerned = |one: &BackupSummary| gc::concerns(one.status.phase, one.is_going(), one.finalizers());
+    let deleted = site.shown::<BackupSummary>(net).into_iter();
+    let live = |one: BackupSummary| site.read::<Backup>(net, &one.name_any());
+    let deletions = deleted.filter(concerned).filter_map(live);
+    let deletions = deletions.map(|backup| begin("deletion", Arc::new(backup), Deletion { read: false }));
+    let claims = net.api.names::<PersistentVolumeClaim>().into_iter().map(|claim| {
+        let name = format!("volume {claim}");
+        begin(&name, nobody(), VolumePass::of(claim))
+    });
+    deletions.chain(claims).chain([retire]).collect()
+}
+
+fn index(net: &Net, site: &Site) -> Index {
+    let mut index = Index::default();
+    for backup in site.shown::<BackupSummary>(net) {
+        index.apply(&Arc::new(backup));
+    }
+    index
+}
+
+fn at(name: &str) -> gc::At {
+    ("ns".to_owned(), name.to_owned())
+}
+
+/// Retires what has expired and what is too much, one after the other.
+#[derive(Default)]
+struct Retire {
+    group: Option<Group>,
+    left: Vec<Candidate>,
+    /// Whether the newer good one of a candidate was found, by its uid.
+    newer: BTreeMap<String, bool>,
+}
+
+impl Task for Retire {
+    fn step(&mut self, net: &mut Net, site: &mut Site) -> Step {
+        if !site.leads(net) && !net.without(Rule::Lead) {
+            return Step::Rests(Some(Duration::from_secs(10)));
+        }
+        let now = net.api.now;
+        let Some(group) = &self.group else {
+            self.begin(net, site);
+            return Step::Goes;
+        };
+        let Some(candidate) = self.left.pop() else {
+            let wait = next_expiration(group, now).map(|time| Duration::try_from(time.duration_since(now)));
+            return Step::Rests(wait.map(Result::unwrap_or_default));
+        };
+        if !self.allows(net, site, &candidate) {
+            return Step::Rests(Some(Duration::from_secs(2)));
+        }
+        net.reach(match candidate.reason {
+            Reason::Expired => "a backup expired",
+            _ => "there were too many backups",
+        });
+        let of = Guard::of(&*candidate.backup);
+        match net.send(site.service, &Request::Delete { of }) {
+            Err(Failure::Lost) => Step::Lost,
+            _ => Step::Goes,
         }
     }
+}
 
-    fn index(&self, net: &Net) -> Index {
-        let mut index = Index::default();
-        for backup in net.api.list_at::<BackupSummary>(self.revision) {
-            index.apply(&Arc::new(backup));
+impl Retire {
+    fn begin(&mut self, net: &Net, site: &Site) {
+        let index = index(net, site);
+        let needed = |backup: &BackupSummary| !index.dependents(&at(&backup.name_any())).is_empty();
+        let policy: Option<BackupPolicy> = net.api.get_at(site.cached::<BackupPolicy>(), crate::POLICY);
+        let mut group = Group {
+            backups: index.group(&at(crate::POLICY)),
+            limits: policy.as_ref().map(Limits::of),
+        };
+        if net.without(Rule::LastGood) {
+            group.backups.extend(phantom(&group));
         }
-        index
+        self.left = retire(&group, &needed, net.api.now);
+        if self.left.iter().any(|one| one.reason == Reason::HistoryLimitExceeded) {
+            // The limits are read afresh before anything goes because of them.
+            group.limits = site.read(net, crate::POLICY).as_ref().map(Limits::of);
+            self.left = retire(&group, &needed, net.api.now);
+        }
+        self.left.reverse();
+        self.group = Some(group);
     }
 
-    /// Retires what has expired and what is too much.
-    pub(crate) fn retire(&self, net: &mut Net) -> Result<(), Failure> {
-        let index = self.index(net);
-        let at = ("ns".to_owned(), crate::POLICY.to_owned());
-        let needed = |backup: &BackupSummary| {
-            let at = ("ns".to_owned(), backup.name_any());
-            !index.dependents(&at).is_empty()
+    fn allows(&mut self, net: &Net, site: &Site, candidate: &Candidate) -> bool {
+        let Some(newer) = candidate.newer_good.as_ref().filter(|_| !net.without(Rule::LastGood)) else {
+            return true;
         };
-        // The limits are read afresh before anything goes because of them.
-        let limits = net
-            .api
-            .get::<BackupPolicy>(crate::POLICY)
-            .map(|policy| Limits::of(&policy));
-        let group = Group {
-            backups: index.group(&at),
-            limits,
-        };
-        for candidate in retire(&group, &needed, net.api.now) {
-            if let Some(newer_good) = &candidate.newer_good {
-                let found = net.api.get::<BackupSummary>(&newer_good.name_any());
-                if !found.is_some_and(|found| found.is_good() && found.uid() == newer_good.uid()) {
-                    return Ok(());
-                }
-            }
-            let of = Guard::of(&*candidate.backup);
-            match net.send("gc", &Request::Delete { of }) {
-                Ok(_) | Err(Failure::Refused(_)) => {}
-                Err(failure) => return Err(failure),
-            }
-        }
-        Ok(())
+        let known = self.newer.entry(newer.uid().unwrap_or_default());
+        *known.or_insert_with(|| {
+            let found = site.read::<BackupSummary>(net, &newer.name_any());
+            found.is_some_and(|found| found.is_good() && found.uid() == newer.uid())
+        })
     }
+}
 
-    /// Looks at one deleted Backup.
-    pub(crate) fn look(&self, net: &mut Net, name: &str) -> Result<(), Failure> {
-        let concerns =
-            |backup: &BackupSummary| gc::concerns(backup.status.phase, backup.is_going(), backup.finalizers());
-        if !net
-            .api
-            .get_at::<BackupSummary>(self.revision, name)
-            .is_some_and(|backup| concerns(&backup))
-        {
-            return Ok(());
+/// A good Backup that never was, newer than all.
+fn phantom(group: &Group) -> Option<Arc<BackupSummary>> {
+    let known = group.backups.first()?;
+    Some(Arc::new(typed(
+        &json!({"metadata": {"name": "phantom", "namespace": "ns", "uid": "phantom",
+            "labels": known.labels(), "annotations": {ANNOTATION_POLICY_UID: "none"}},
+        "spec": {"backupPolicyName": crate::POLICY, "backupType": "datafile"},
+        "status": {"phase": "Completed", "completionTimestamp": "2100-01-01T00:00:00Z"}}),
+    )))
+}
+
+struct Deletion {
+    /// Whether everything was read.
+    read: bool,
+}
+
+impl Pass for Deletion {
+    type Object = Backup;
+    type Read = gc::Read;
+
+    fn decide(&mut self, on: &mut On<'_, Backup>) -> gc::Decision {
+        if !std::mem::replace(&mut self.read, true) && on.look_at_all() == Found::Gone {
+            return gc::Decision::wait();
         }
-        let Some(backup) = net.api.get::<Backup>(name) else {
-            return Ok(());
+        let (name, status) = (on.about.name_any(), on.about.status.clone().unwrap_or_default());
+        let location = status.location(on.about.metadata.uid.as_deref().unwrap_or_default());
+        let claim = match Place::of(&name, location.as_ref()) {
+            Place::Own { claim, .. } => on.get::<PersistentVolumeClaim>(claim),
+            Place::Nowhere | Place::Unknown(_) | Place::Shared { .. } => None,
         };
-        let status = backup.status.clone().unwrap_or_default();
-        let claim = match place(name, &status) {
-            Place::Own { claim, .. } => net.api.get::<PersistentVolumeClaim>(claim),
-            Place::Nowhere | Place::Shared { .. } => None,
-        };
-        let observed = Observed {
-            dependents: self.index(net).dependents(&("ns".to_owned(), name.to_owned())),
+        let observed = gc::Observed {
+            backup: (**on.about).clone(),
             namespace_terminating: false,
             claim,
-            backup,
+            dependents: index(on.net, on.site).dependents(&at(&name)),
         };
-        let backup = &observed.backup;
-        let request = match gc::decide(&observed, net.api.now).write {
-            None => return Ok(()),
-            Some(Write::Status(status)) => Request::Status(json(&Backup {
-                status: Some(*status),
-                ..backup.clone()
-            })),
-            Some(Write::Release(metadata)) => Request::Patch {
-                of: Guard::of(backup),
-                change: json!({ "metadata": metadata }),
-            },
-        };
-        net.send("gc", &request).map(drop)
+        gc::decide(&observed, on.net.api.now).decision
     }
 
-    /// Looks at the claim: removes the files of what is deleted.
-    pub(crate) fn purge(&mut self, net: &mut Net, claim: &str) -> Result<(), Failure> {
-        let mut volume = self.volume(net, claim);
-        for _ in 0..50 {
-            let step = purge_plan::decide(&volume, &self.history, net.api.now);
-            match step {
-                Step::Rest(_) => return Ok(()),
-                Step::Create(batch) => {
-                    if !self.create(net, &mut volume, batch)? {
-                        return Ok(());
-                    }
-                }
-                Step::Release(backup) => {
-                    if let Write::Release(metadata) = gc::release(backup.finalizers()) {
-                        let of = Guard::of(&*backup);
-                        let change = json!({ "metadata": metadata });
-                        match net.send("gc", &Request::Patch { of, change }) {
-                            Ok(_) | Err(Failure::Refused(Refused::NotFound)) => {}
-                            Err(failure) => return Err(failure),
-                        }
-                    }
-                    volume.waiting.retain(|one| one.uid() != backup.uid());
-                }
-                Step::Tell {
-                    backup,
-                    job,
-                    reason,
-                    why,
-                } => {
-                    let now = net.api.now;
-                    say(net, &mut volume, &backup, |whole| {
-                        gc::tell(whole, &job, reason, &why, now).map(|told| told.0)
-                    })?;
-                }
-                Step::Untell(backup) => {
-                    let now = net.api.now;
-                    say(net, &mut volume, &backup, |whole| gc::untell(whole, now))?;
-                }
-                Step::Remove { job, batch, over, .. } => {
-                    let uid = job.uid().unwrap_or_default();
-                    let of = Guard {
-                        version: None,
-                        ..Guard::of(&*job)
-                    };
-                    match net.send("gc", &Request::Delete { of }) {
-                        Ok(_) | Err(Failure::Refused(Refused::NotFound)) => {}
-                        Err(failure) => return Err(failure),
-                    }
-                    self.removed.push(uid);
-                    volume.purges.retain(|purge| purge.job.uid() != job.uid());
-                    if matches!(over, Over::Split | Over::Retry) {
-                        self.history.failed(&batch);
-                    }
-                }
-            }
-        }
-        panic!("the steps of a purge do not come to rest");
+    fn read(&mut self, on: &mut On<'_, Backup>, _: gc::Read) -> Found {
+        on.look_at_all()
     }
 
-    fn volume(&mut self, net: &Net, claim: &str) -> Volume {
-        let mut jobs: Vec<Arc<Job>> = net
-            .api
-            .list_at::<Job>(self.revision)
-            .into_iter()
-            .map(Arc::new)
-            .collect();
-        let made: Vec<Arc<Job>> = self.made.values().cloned().collect();
-        for job in made {
-            if jobs.iter().any(|known| known.uid() == job.uid()) {
-                self.made.remove(&job.uid().unwrap_or_default());
-            } else {
-                jobs.push(job);
-            }
+    fn wrote(&mut self, on: &mut On<'_, Backup>, request: &Request, answer: Result<Value, Refused>) -> Written {
+        let refused = answer.is_err();
+        let written = on.took(request, answer);
+        if refused && on.look_at_all() == Found::Gone {
+            return Written::Gone;
         }
-        let removed = |job: &Arc<Job>| self.removed.contains(&job.uid().unwrap_or_default());
-        jobs.retain(|job| is_ours(job) && !removed(job));
+        written
+    }
+}
+
+/// Stands for the Backup that a pass over a volume has not read yet.
+fn nobody() -> Arc<Backup> {
+    Arc::new(Backup::new("", BackupSpec::default()))
+}
+
+struct VolumePass {
+    claim: String,
+    observed: Option<volume::Observed>,
+    plan: Option<Plan>,
+}
+
+impl VolumePass {
+    fn of(claim: String) -> Self {
+        Self {
+            claim,
+            observed: None,
+            plan: None,
+        }
+    }
+
+    fn begin(&self, on: &mut On<'_, Backup>) -> volume::Observed {
+        let mut jobs: Vec<Arc<Job>> = on.site.shown(on.net).into_iter().map(Arc::new).collect();
+        let memory = &mut on.site.gc;
+        let shown: Vec<Option<String>> = jobs.iter().map(|job| job.uid()).collect();
+        memory.made.retain(|uid, _| !shown.contains(&Some(uid.clone())));
+        jobs.extend(memory.made.values().cloned());
+        jobs.retain(|job| is_ours(job) && !memory.removed.contains(&job.uid().unwrap_or_default()));
         let purges = jobs.into_iter().filter_map(|job| {
-            let batch = Batch::of(&job).filter(|batch| batch.claim == claim)?;
-            let pods = pods_of(net, &job);
+            let batch = Batch::of(&job).filter(|batch| batch.claim == self.claim)?;
+            let pods = pods_of(on.net, on.site, &job);
             Some(Purge { job, batch, pods })
         });
-        Volume {
+        let volume = Volume {
             namespace: "ns".to_owned(),
-            claim: claim.to_owned(),
+            claim: self.claim.clone(),
             purges: purges.collect(),
-            waiting: self.index(net).waiting(&("ns".to_owned(), claim.to_owned())),
+            waiting: Vec::new(),
             retry: SignedDuration::from_mins(1),
+        };
+        volume::Observed {
+            agent_image: "agent:1".to_owned(),
+            pull_policy: None,
+            volume: Volume {
+                waiting: index(on.net, on.site).waiting(&at(&self.claim)),
+                ..volume
+            },
+            claim: Seen::default(),
+            whole: None,
+            obstacle: None,
         }
     }
+}
 
-    /// False if it is to be looked at later.
-    fn create(&mut self, net: &mut Net, volume: &mut Volume, batch: Batch) -> Result<bool, Failure> {
-        let Some(claim) = net.api.get::<PersistentVolumeClaim>(&batch.claim) else {
-            return Ok(false);
-        };
-        let repository = claim.annotations().get(ANNOTATION_REPOSITORY).map(String::as_str);
-        let job = purge_job(
-            "agent:1",
-            None,
-            &batch,
-            repository,
-            pull_secrets(&batch, &volume.waiting),
-        );
-        let job = match net.send("gc", &Request::Create(json(&job))) {
-            Ok(stored) => {
-                let job: Arc<Job> = Arc::new(serde_json::from_value(stored).expect("a Job"));
-                self.made.insert(job.uid().unwrap_or_default(), Arc::clone(&job));
-                job
-            }
-            Err(Failure::Refused(Refused::Exists)) => {
-                let found = net.api.get::<Job>(&job.name_any());
-                let ours = |job: &Job| is_ours(job) && Batch::of(job).as_ref() == Some(&batch);
-                match found.filter(|job| job.metadata.deletion_timestamp.is_none() && ours(job)) {
-                    Some(job) => Arc::new(job),
-                    None => return Ok(false),
+impl Pass for VolumePass {
+    type Object = Backup;
+    type Read = volume::Read;
+
+    fn decide(&mut self, on: &mut On<'_, Backup>) -> volume::Decision {
+        if self.observed.is_none() {
+            self.observed = Some(self.begin(on));
+        }
+        let observed = self.observed.as_ref().expect("just observed");
+        let plan = volume::decide(observed, &on.site.gc.history, on.net.api.now);
+        let decision = plan.decision.clone();
+        self.plan = Some(plan);
+        decision
+    }
+
+    fn read(&mut self, on: &mut On<'_, Backup>, read: volume::Read) -> Found {
+        let observed = self.observed.as_mut().expect("decided before");
+        match read {
+            volume::Read::Claim => observed.claim = Seen::live(on.site.read(on.net, &self.claim).map(Arc::new)),
+            volume::Read::Backup => {
+                if let Some(subject) = self.plan.as_ref().and_then(Plan::subject) {
+                    let found = on.site.read::<Backup>(on.net, &subject.name_any());
+                    let found = found.filter(|found| found.uid() == subject.uid());
+                    *on.about = found.clone().map_or_else(nobody, Arc::new);
+                    observed.know(subject.metadata.uid.as_deref(), found);
                 }
             }
-            Err(Failure::Refused(_)) => return Ok(false),
-            Err(failure) => return Err(failure),
-        };
-        let pods = pods_of(net, &job);
-        volume.purges.push(Purge { job, batch, pods });
-        Ok(true)
+        }
+        Found::Known
     }
-}
 
-fn pods_of(net: &Net, job: &Job) -> Vec<Arc<Pod>> {
-    let uid = job.uid();
-    let of_job = |pod: &Pod| pod.labels().get("batch.kubernetes.io/controller-uid") == uid.as_ref();
-    net.api.list::<Pod>().into_iter().filter(of_job).map(Arc::new).collect()
-}
-
-fn say(
-    net: &mut Net,
-    volume: &mut Volume,
-    backup: &Arc<BackupSummary>,
-    status: impl FnOnce(&Backup) -> Option<holdfast_api::BackupStatus>,
-) -> Result<(), Failure> {
-    let found = net.api.get::<Backup>(&backup.name_any());
-    let Some(mut whole) = found.filter(|found| found.uid() == backup.uid()) else {
-        volume.waiting.retain(|one| one.uid() != backup.uid());
-        return Ok(());
-    };
-    if let Some(status) = status(&whole) {
-        whole.status = Some(status);
-        net.send("gc", &Request::Status(json(&whole)))?;
-    }
-    let fresh = net.api.get::<BackupSummary>(&backup.name_any()).map(Arc::new);
-    for one in volume.waiting.iter_mut().filter(|one| one.uid() == backup.uid()) {
-        if let Some(fresh) = &fresh {
-            *one = Arc::clone(fresh);
+    fn wrote(&mut self, on: &mut On<'_, Backup>, request: &Request, answer: Result<Value, Refused>) -> Written {
+        let observed = self.observed.as_mut().expect("decided before");
+        let step = self
+            .plan
+            .as_ref()
+            .map(|plan| plan.step.clone())
+            .expect("decided before");
+        match (step, answer) {
+            (PurgeStep::Create(batch), Ok(stored)) if matches!(request, Request::Create(_)) => {
+                let job: Arc<Job> = Arc::new(typed(&stored));
+                on.site.gc.made.insert(job.uid().unwrap_or_default(), Arc::clone(&job));
+                let pods = Vec::new();
+                observed.volume.purges.push(Purge { job, batch, pods });
+                Written::Stored
+            }
+            (PurgeStep::Create(batch), Err(_)) if matches!(request, Request::Create(_)) => {
+                let name = request.key().1;
+                let found = on.site.read::<Job>(on.net, &name).map(Arc::new);
+                let ours = |job: &Arc<Job>| is_ours(job) && Batch::of(job).as_ref() == Some(&batch);
+                match found.filter(|job| job.metadata.deletion_timestamp.is_none() && ours(job)) {
+                    Some(job) => {
+                        let pods = pods_of(on.net, on.site, &job);
+                        observed.volume.purges.push(Purge { job, batch, pods });
+                    }
+                    None => {
+                        observed.obstacle = Some(Obstacle {
+                            batch,
+                            trouble: None,
+                            job: name,
+                            again: SignedDuration::from_secs(2),
+                        });
+                    }
+                }
+                Written::Stale
+            }
+            (PurgeStep::Remove { job, batch, over, .. }, Ok(_)) => {
+                on.site.gc.removed.push(job.uid().unwrap_or_default());
+                observed.volume.purges.retain(|purge| purge.job.uid() != job.uid());
+                if matches!(over, Over::Split | Over::Retry) {
+                    on.site.gc.history.failed(&batch);
+                }
+                Written::Stored
+            }
+            (PurgeStep::Release(backup), Ok(_) | Err(Refused::NotFound)) => {
+                observed.know(backup.metadata.uid.as_deref(), None);
+                Written::Stored
+            }
+            (_, Ok(stored)) => {
+                let whole: Backup = typed(&stored);
+                *on.about = Arc::new(whole.clone());
+                observed.know(whole.metadata.uid.clone().as_deref(), Some(whole));
+                Written::Stored
+            }
+            // It has changed since it was seen: that comes back by the watch.
+            (_, Err(_)) => Written::Gone,
         }
     }
-    Ok(())
+}
+
+/// As the watch shows them while the Job runs; read afresh once it has ended, for their results.
+fn pods_of(net: &Net, site: &Site, job: &Job) -> Vec<Arc<Pod>> {
+    let uid = job.uid();
+    let of_job = |pod: &Pod| pod.labels().get("batch.kubernetes.io/controller-uid") == uid.as_ref();
+    let revision = match job_state(job) {
+        JobState::Running => site.cached::<Pod>(),
+        _ => site.live::<Pod>(net),
+    };
+    let pods = net.api.list_at::<Pod>(revision).into_iter();
+    pods.filter(of_job).map(Arc::new).collect()
 }

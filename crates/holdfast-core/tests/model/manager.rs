@@ -1,25 +1,31 @@
-//! The repository manager's part: a repository becomes Ready, serves claims, and goes once no Backup refers to it.
+//! What the repository manager looks at: a repository becomes Ready, serves claims, learns its identity, and goes once no
+//! Backup refers to it.
+
+use std::{convert::Infallible, sync::Arc};
 
 use holdfast_api::{
-    Backup, BackupPhase, BackupRepo, StorageProvider,
+    Backup, BackupPhase, BackupRepo, ObjectMetaExt as _, StorageProvider,
     names::{LABEL_BACKUP_REPO_NAME, LABEL_NEED_REPO_PVC, LABEL_REPO_UID},
 };
-use holdfast_core::repo::{
-    self, Credential, Names, Observed, ObservedProvider, ProviderWrite, Target, Waiting, Write, decide_provider,
-    label_value,
+use holdfast_core::{
+    driver::Found,
+    repo::{
+        self, Credential, Decision, Names, Observed, ObservedProvider, ProviderDecision, Waiting, decide_provider,
+        label_value, told_by,
+    },
 };
 use k8s_openapi::api::{
     core::v1::{PersistentVolume, PersistentVolumeClaim, Secret},
     storage::v1::{CSIDriver, StorageClass},
 };
-use kube::{Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::{
-    api::{Guard, Refused, Request, json},
-    net::{Failure, Net},
-    world::phase,
+    actor::{Object, On, Pass, begin},
+    api::Stored,
+    net::Net,
+    process::{Site, Task},
 };
 
 /// What a user writes: a provider whose driver needs a Secret.
@@ -36,176 +42,128 @@ pub(crate) fn repository(keeps_volumes: bool) -> Value {
         "spec": {"storageProviderRef": "local", "pvReclaimPolicy": policy}})
 }
 
-/// One process. It remembers nothing that matters.
-#[derive(Default)]
-pub(crate) struct Manager {
-    pub(crate) revision: usize,
+/// The providers and the repositories.
+pub(crate) fn works(net: &Net, site: &Site) -> Vec<(String, Box<dyn Task>)> {
+    let providers = site.shown::<StorageProvider>(net).into_iter();
+    let repos = site.shown::<BackupRepo>(net).into_iter();
+    providers
+        .map(|one| begin("provider", Arc::new(one), Provider))
+        .chain(repos.map(|one| begin("repository", Arc::new(one), Repository)))
+        .collect()
 }
 
-impl Manager {
-    /// Looks at the provider and at the repository.
-    pub(crate) fn look(&self, net: &mut Net) -> Result<(), Failure> {
-        self.provider(net)?;
-        let Some(repo) = net.api.get_at::<BackupRepo>(self.revision, crate::REPO) else {
-            return Ok(());
-        };
-        let observed = self.observe(net, repo);
-        match repo::decide(&observed, net.api.now).write {
-            Some(write) => apply(net, &observed, write),
-            None => Ok(()),
-        }
-    }
+struct Provider;
 
-    fn provider(&self, net: &mut Net) -> Result<(), Failure> {
-        let Some(provider) = net.api.get_at::<StorageProvider>(self.revision, "local") else {
-            return Ok(());
-        };
-        let driver_installed = self.present::<CSIDriver>(net, "driver").is_some();
+impl Pass for Provider {
+    type Object = StorageProvider;
+    type Read = Infallible;
+
+    fn decide(&mut self, on: &mut On<'_, StorageProvider>) -> ProviderDecision {
         let observed = ObservedProvider {
-            provider,
-            driver_installed,
+            driver_installed: present::<_, CSIDriver>(on, "driver").is_some(),
+            provider: (**on.about).clone(),
         };
-        let request = match decide_provider(&observed, net.api.now).write {
-            None => return Ok(()),
-            Some(ProviderWrite::Metadata(metadata)) => Request::Patch {
-                of: Guard::of(&observed.provider),
-                change: json!({ "metadata": metadata }),
-            },
-            Some(ProviderWrite::Status(status)) => Request::Status(json(&StorageProvider {
-                status: Some(*status),
-                ..observed.provider
-            })),
-        };
-        net.send("manager", &request).map(drop)
+        decide_provider(&observed, on.net.api.now)
     }
 
-    /// What a cache holds, or, where it holds nothing, what is there.
-    fn present<K>(&self, net: &Net, name: &str) -> Option<K>
-    where
-        K: Resource<DynamicType = ()> + DeserializeOwned,
-    {
-        net.api.get_at(self.revision, name).or_else(|| net.api.get(name))
+    fn read(&mut self, _: &mut On<'_, StorageProvider>, read: Infallible) -> Found {
+        match read {}
+    }
+}
+
+struct Repository;
+
+impl Pass for Repository {
+    type Object = BackupRepo;
+    type Read = Infallible;
+
+    fn decide(&mut self, on: &mut On<'_, BackupRepo>) -> Decision {
+        repo::decide(&observe(on), on.net.api.now)
     }
 
-    fn observe(&self, net: &Net, repo: BackupRepo) -> Observed {
-        let names = repo::names(&repo);
-        let status = repo.status.clone().unwrap_or_default();
-        let mut observed = Observed {
-            namespace: "holdfast-system".to_owned(),
-            provider: self.present(net, "local"),
-            credential: Credential::NotNamed,
-            repo,
-            ..Observed::default()
-        };
-        if status.generated_csi_driver_secret.is_some() {
-            observed.secret = self.present::<Secret>(net, &names.secret);
-        }
-        if status.generated_storage_class_name.is_some() {
-            observed.storage_class = self.present::<StorageClass>(net, &names.storage_class);
-        }
-        if observed.repo.metadata.deletion_timestamp.is_some() {
-            in_the_way(net, &names, &mut observed);
-            return observed;
-        }
-        observed.waiting = self.waiting(net, &observed.repo);
-        observed.claims = net
-            .api
-            .get_at::<PersistentVolumeClaim>(self.revision, &names.claim)
-            .filter(|_| !observed.waiting.is_empty())
-            .into_iter()
-            .collect();
-        observed
+    fn read(&mut self, _: &mut On<'_, BackupRepo>, read: Infallible) -> Found {
+        match read {}
     }
+}
 
-    fn waiting(&self, net: &Net, repo: &BackupRepo) -> Vec<Waiting> {
-        let waits = |backup: &Backup| {
-            let label = |key: &str| backup.labels().get(key).map(String::as_str);
-            label(LABEL_NEED_REPO_PVC) == Some("true")
-                && label(LABEL_BACKUP_REPO_NAME) == Some(&label_value(repo))
-                && backup.metadata.deletion_timestamp.is_none()
-                && phase(backup) != Some(BackupPhase::Failed)
-        };
-        let backups = net.api.list_at::<Backup>(self.revision).into_iter().filter(waits);
-        let waiting = backups.map(|backup| Waiting {
-            namespace: "ns".to_owned(),
-            name: backup.name_any(),
-            uid: backup.uid().unwrap_or_default(),
-            resource_version: backup.resource_version().unwrap_or_default(),
-        });
-        waiting.collect()
+/// What a cache holds, or, where it holds nothing, what is there.
+fn present<K: Object, O: Stored>(on: &mut On<'_, K>, name: &str) -> Option<O> {
+    on.get(name).or_else(|| {
+        on.look::<O>(name);
+        on.get(name)
+    })
+}
+
+fn observe(on: &mut On<'_, BackupRepo>) -> Observed {
+    let repo = (**on.about).clone();
+    let names = repo::names(&repo);
+    let status = repo.status.clone().unwrap_or_default();
+    let mut observed = Observed {
+        namespace: "holdfast-system".to_owned(),
+        provider: present(on, "local"),
+        credential: Credential::NotNamed,
+        ..Observed::default()
+    };
+    if status.generated_csi_driver_secret.is_some() {
+        observed.secret = present::<_, Secret>(on, &names.secret);
     }
+    if status.generated_storage_class_name.is_some() {
+        observed.storage_class = present::<_, StorageClass>(on, &names.storage_class);
+    }
+    if repo.is_terminating() {
+        in_the_way(on, &names, &mut observed);
+    } else {
+        let claim: Option<PersistentVolumeClaim> = on.get(&names.claim);
+        if let Some(claim) = claim.as_ref().filter(|_| status.identity_in("ns").is_none()) {
+            let backups: Vec<Backup> = on.site.list(on.net);
+            let told = backups.iter().filter_map(|backup| told_by(backup, &repo, claim));
+            observed.sealed = told.take(1).collect();
+        }
+        observed.waiting = waiting(on, &repo);
+        observed.claims = claim.filter(|_| !observed.waiting.is_empty()).into_iter().collect();
+    }
+    Observed { repo, ..observed }
+}
+
+fn waiting(on: &On<'_, BackupRepo>, repo: &BackupRepo) -> Vec<Waiting> {
+    let waits = |backup: &Backup| {
+        let label = |key: &str| backup.labels().get(key).map(String::as_str);
+        label(LABEL_NEED_REPO_PVC) == Some("true")
+            && label(LABEL_BACKUP_REPO_NAME) == Some(&label_value(repo))
+            && !backup.is_terminating()
+            && backup.phase() != BackupPhase::Failed
+    };
+    let names = on.net.api.names::<Backup>().into_iter();
+    let backups = names.filter_map(|name| on.get(&name)).filter(waits);
+    let waiting = backups.map(|backup| Waiting {
+        namespace: "ns".to_owned(),
+        name: backup.name_any(),
+        uid: backup.uid().unwrap_or_default(),
+        resource_version: backup.resource_version().unwrap_or_default(),
+    });
+    waiting.collect()
 }
 
 /// What is in the way of a deletion is read, never taken from a cache.
-fn in_the_way(net: &Net, names: &Names, observed: &mut Observed) {
-    observed.associated = associated(net, &observed.repo);
-    let uid = observed.repo.uid();
+fn in_the_way(on: &On<'_, BackupRepo>, names: &Names, observed: &mut Observed) {
+    observed.associated = associated(&on.site.list(on.net), on.about);
+    let uid = on.about.uid();
     let ours = |claim: &PersistentVolumeClaim| claim.labels().get(LABEL_REPO_UID) == uid.as_ref();
-    observed.claims = net.api.list().into_iter().filter(ours).collect();
+    observed.claims = on.site.list(on.net).into_iter().filter(ours).collect();
     let of_claim = |volume: &PersistentVolume| {
         let spec = volume.spec.clone().unwrap_or_default();
         spec.claim_ref.and_then(|claim| claim.name).as_ref() == Some(&names.claim)
             && spec.persistent_volume_reclaim_policy.as_deref() == Some("Delete")
     };
-    let volumes: Vec<PersistentVolume> = net.api.list().into_iter().filter(of_claim).collect();
+    let volumes: Vec<PersistentVolume> = on.net.api.list().into_iter().filter(of_claim).collect();
     observed.volumes = volumes.iter().map(ResourceExt::name_any).collect();
 }
 
 /// The Backups that hold a repository.
-pub(crate) fn associated(net: &Net, repo: &BackupRepo) -> Vec<String> {
-    let refers = |backup: &Backup| {
-        backup.labels().get(LABEL_BACKUP_REPO_NAME) == Some(&label_value(repo))
-            && phase(backup) != Some(BackupPhase::Failed)
+pub(crate) fn associated(backups: &[Backup], repo: &BackupRepo) -> Vec<String> {
+    let refers = |backup: &&Backup| {
+        backup.labels().get(LABEL_BACKUP_REPO_NAME) == Some(&label_value(repo)) && backup.phase() != BackupPhase::Failed
     };
-    let backups = net.api.list::<Backup>().into_iter().filter(refers);
-    backups.map(|backup| backup.name_any()).collect()
-}
-
-fn apply(net: &mut Net, observed: &Observed, write: Write) -> Result<(), Failure> {
-    let repo = &observed.repo;
-    let request = match write {
-        Write::Metadata(metadata) => Request::Patch {
-            of: Guard::of(repo),
-            change: json!({ "metadata": metadata }),
-        },
-        Write::Status(status) => Request::Status(json(&BackupRepo {
-            status: Some(*status),
-            ..repo.clone()
-        })),
-        Write::CreateSecret(secret) => Request::Create(json(&secret)),
-        Write::UpdateSecret(secret) => Request::Patch {
-            of: Guard::of(&*secret),
-            change: json!({ "data": secret.data }),
-        },
-        Write::CreateStorageClass(class) => Request::Create(json(&class)),
-        Write::CreateClaim(claim) => Request::Create(json(&claim)),
-        Write::ReleaseBackup(waiting) => Request::Patch {
-            of: Guard {
-                kind: "Backup".to_owned(),
-                name: waiting.name,
-                uid: waiting.uid,
-                version: Some(waiting.resource_version),
-            },
-            change: json!({"metadata": {"labels": {LABEL_NEED_REPO_PVC: null}}}),
-        },
-        Write::DeleteClaim(target) => deletion("PersistentVolumeClaim", target),
-        Write::DeleteStorageClass(target) => deletion("StorageClass", target),
-        Write::DeleteSecret(target) => deletion("Secret", target),
-    };
-    match net.send("manager", &request) {
-        // Somebody was quicker.
-        Ok(_) | Err(Failure::Refused(Refused::Exists | Refused::NotFound)) => Ok(()),
-        Err(failure) => Err(failure),
-    }
-}
-
-fn deletion(kind: &str, target: Target) -> Request {
-    Request::Delete {
-        of: Guard {
-            kind: kind.to_owned(),
-            name: target.name,
-            uid: target.uid,
-            version: None,
-        },
-    }
+    let backups = backups.iter().filter(refers);
+    backups.map(ResourceExt::name_any).collect()
 }

@@ -1,127 +1,118 @@
-//! The restore service's part. Everything is read from the API server in each pass.
+//! What the restore service looks at. Everything is read from the API server in each pass, and again after each write.
+
+use std::sync::Arc;
 
 use holdfast_api::{
-    Backup, BackupTool, RestoreJob, RestoreJobPhase,
+    Backup, BackupTool, ObjectMetaExt as _, RestoreJob, RestoreJobPhase,
     names::{LABEL_RESTORE_UID, LABEL_ROLE, ROLE_RESTORE, ROLE_VERIFY},
 };
-use holdfast_core::restore::{self, LockHolder, Observed, Settings, Workload, Write};
-use jiff::SignedDuration;
+use holdfast_core::{
+    driver::{Found, Written},
+    restore::{self, Decision, LockHolder, Observed, Read, Workload},
+};
 use k8s_openapi::api::{apps::v1::StatefulSet, batch::v1::Job, core::v1::Pod};
 use kube::ResourceExt as _;
-use serde_json::json;
+use serde_json::Value;
 
 use crate::{
-    api::{Guard, Refused, Request, json},
-    net::{Failure, Net},
+    actor::{On, Pass, begin},
+    api::{Refused, Request},
+    executor::settings,
+    net::{Net, Rule},
+    process::{Site, Task},
 };
 
-/// Looks at one RestoreJob.
-pub(crate) fn look(net: &mut Net, name: &str) -> Result<(), Failure> {
-    let Some(found) = net.api.get::<RestoreJob>(name) else {
-        return Ok(());
-    };
-    if restore::is_over(&found) && found.metadata.deletion_timestamp.is_none() {
-        return Ok(());
-    }
-    let observed = observe(net, found);
-    let restore = &observed.restore;
-    let request = match restore::decide(&observed, net.api.now).write {
-        None => return Ok(()),
-        Some(Write::Metadata(metadata)) => Request::Patch {
-            of: Guard::of(restore),
-            change: json!({ "metadata": metadata }),
-        },
-        Some(Write::Status(status)) => Request::Status(json(&RestoreJob {
-            status: Some(*status),
-            ..restore.clone()
-        })),
-        Some(Write::CreateJob(job)) => Request::Create(json(&job)),
-        Some(Write::DeleteJob { name, uid }) => {
-            let (kind, version) = ("Job".to_owned(), None);
-            Request::Delete {
-                of: Guard {
-                    kind,
-                    name,
-                    uid,
-                    version,
-                },
-            }
+/// Every RestoreJob that is not over, or goes.
+pub(crate) fn works(net: &Net, site: &Site) -> Vec<(String, Box<dyn Task>)> {
+    let all = site.shown::<RestoreJob>(net).into_iter();
+    let open = all.filter(|one| !one.phase().is_terminal() || one.is_terminating());
+    open.map(|one| begin("restore", Arc::new(one), Restore { read: false }))
+        .collect()
+}
+
+struct Restore {
+    /// Whether everything was read.
+    read: bool,
+}
+
+impl Pass for Restore {
+    type Object = RestoreJob;
+    type Read = Read;
+
+    fn decide(&mut self, on: &mut On<'_, RestoreJob>) -> Decision {
+        if !std::mem::replace(&mut self.read, true) && on.look_at_all() == Found::Gone {
+            return Decision::wait();
         }
-        Some(Write::Workload(workload, change)) => Request::Patch {
-            of: Guard {
-                kind: "StatefulSet".to_owned(),
-                name: workload.name().to_owned(),
-                uid: workload.uid().to_owned(),
-                version: workload.metadata.resource_version.clone(),
-            },
-            change,
-        },
-    };
-    match net.send("restore", &request) {
-        Ok(_) | Err(Failure::Refused(Refused::Exists | Refused::NotFound)) => Ok(()),
-        Err(failure) => Err(failure),
+        match observe(on) {
+            Some(observed) => restore::decide(&observed, on.net.api.now),
+            None => Decision::wait(),
+        }
+    }
+
+    fn read(&mut self, on: &mut On<'_, RestoreJob>, _: Read) -> Found {
+        on.look_at_all()
+    }
+
+    fn wrote(&mut self, on: &mut On<'_, RestoreJob>, request: &Request, answer: Result<Value, Refused>) -> Written {
+        let written = on.took(request, answer);
+        match on.look_at_all() {
+            Found::Known => written,
+            Found::Gone => Written::Gone,
+        }
     }
 }
 
-fn observe(net: &Net, found: RestoreJob) -> Observed {
-    let new = restore::phase(&found) == RestoreJobPhase::New;
-    let backup = new
-        .then(|| net.api.get::<Backup>(&found.spec.backup_job_name))
-        .flatten();
-    let tool = backup
-        .is_some()
-        .then(|| net.api.get::<BackupTool>(crate::TOOL))
-        .flatten();
-    let set = net.api.get::<StatefulSet>("db").expect("the database");
-    let workload = Workload::stateful_set(&set);
-    let of_restore = |role: &str| {
-        let has = |pod: &Pod, key: &str, value: &str| pod.labels().get(key).is_some_and(|found| found == value);
-        let uid = found.uid().unwrap_or_default();
-        let ours = |pod: &Pod| has(pod, LABEL_RESTORE_UID, &uid) && has(pod, LABEL_ROLE, role);
-        net.api.list::<Pod>().into_iter().filter(ours).collect::<Vec<_>>()
+/// None for one that is over: it needs nothing any more.
+fn observe(on: &On<'_, RestoreJob>) -> Option<Observed> {
+    let found = &**on.about;
+    if found.phase().is_terminal() && !found.is_terminating() {
+        return None;
+    }
+    let new = found.phase() == RestoreJobPhase::New && !found.is_terminating();
+    let backup: Option<Backup> = new.then(|| on.get(&found.spec.backup_job_name)).flatten();
+    let tool: Option<BackupTool> = on.get(crate::TOOL);
+    let workload = Workload::stateful_set(&on.get::<StatefulSet>("db")?);
+    let pods = on.list::<Pod>("").0;
+    let with = |key: &str, value: &str| {
+        let has = |pod: &&Pod| pod.labels().get(key).is_some_and(|found| found == value);
+        pods.iter().filter(has).cloned().collect::<Vec<_>>()
     };
-    let of_database = |pod: &Pod| pod.labels().get("app").is_some_and(|app| app == "db");
-    Observed {
-        settings: Settings {
-            agent_image: "agent:1".to_owned(),
-            pull_policy: None,
-            deadline: SignedDuration::from_hours(6),
-            not_ready_timeout: SignedDuration::from_mins(10),
-        },
+    let of_restore = |role: &str| {
+        let mut ours = with(LABEL_RESTORE_UID, &found.uid().unwrap_or_default());
+        ours.retain(|pod| pod.labels().get(LABEL_ROLE).is_some_and(|found| found == role));
+        ours
+    };
+    let waits = !on.net.without(Rule::Hold);
+    let mounting = pods.iter().filter(|pod| restore::target_of(found, pod).is_some());
+    Some(Observed {
+        settings: settings(),
         backup,
-        tool,
-        holder: holder(net, &found, &workload),
+        tool: tool.filter(|_| !found.is_terminating()),
+        holder: holder(on, &workload),
         workloads: vec![workload],
-        pods: net.api.list::<Pod>().into_iter().filter(of_database).collect(),
-        mounting: net
-            .api
-            .list::<Pod>()
-            .into_iter()
-            .filter(|pod| restore::target_of(&found, pod).is_some())
-            .collect(),
-        verify: net.api.get::<Job>(&restore::verify_job_name(&found)),
+        pods: if waits { with("app", "db") } else { Vec::new() },
+        mounting: if waits { mounting.cloned().collect() } else { Vec::new() },
+        verify: on.get::<Job>(&restore::verify_job_name(found)),
         verify_pods: of_restore(ROLE_VERIFY),
-        write: net.api.get::<Job>(&restore::restore_job_name(&found)),
+        write: on.get::<Job>(&restore::restore_job_name(found)),
         write_pods: of_restore(ROLE_RESTORE),
         refused: None,
         unreadable: None,
-        restore: found,
-    }
+        restore: found.clone(),
+    })
 }
 
-fn holder(net: &Net, found: &RestoreJob, workload: &Workload) -> LockHolder {
+fn holder(on: &On<'_, RestoreJob>, workload: &Workload) -> LockHolder {
     let Some(lock) = workload.suspend_lock() else {
         return LockHolder::Nobody;
     };
-    if Some(&lock.uid) == found.metadata.uid.as_ref() {
+    if Some(&lock.uid) == on.about.metadata.uid.as_ref() {
         return LockHolder::Ours;
     }
-    let other = net
-        .api
-        .get::<RestoreJob>(&lock.name)
-        .filter(|other| other.uid().as_ref() == Some(&lock.uid));
+    let other = on.get::<RestoreJob>(&lock.name);
+    let other = other.filter(|other| other.uid().as_ref() == Some(&lock.uid) && !other.phase().is_terminal());
     match other {
-        Some(other) if !restore::is_over(&other) => LockHolder::AtWork(lock.name),
-        Some(_) | None => LockHolder::Over,
+        Some(_) => LockHolder::AtWork(lock.name),
+        None => LockHolder::Over,
     }
 }

@@ -1,170 +1,141 @@
-//! The scheduler's part: slots become Backups, new Backups are let in. What it knows comes from caches; what it ends, it reads first.
+//! What the scheduler looks at: slots become Backups, new Backups are let in.
 
 use std::sync::Arc;
 
-use holdfast_api::{Backup, BackupPolicy, BackupPolicyStatus, BackupRepo, BackupTool, BackupType};
+use holdfast_api::{Backup, BackupPolicy, BackupRepo, BackupTool};
 use holdfast_core::{
-    admission::{self, Next, Observed, Read, Write},
-    backup::{self, Seen},
+    admission::{self, Read},
+    decision::Seen,
+    driver::{Found, Written},
     policy::{self, Slot},
 };
-use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    api::{Guard, Refused, Request, json},
-    net::{Failure, Net},
+    actor::{Object, On, Pass, begin},
+    api::{self, Refused, Request, typed},
+    executor::settings,
+    net::Net,
+    process::{Site, Task},
 };
 
-pub(crate) struct Scheduler {
-    pub(crate) revision: usize,
+/// The policy, and every Backup that is not let in.
+pub(crate) fn works(net: &Net, site: &Site) -> Vec<(String, Box<dyn Task>)> {
+    let policies = site.shown::<BackupPolicy>(net).into_iter().map(Arc::new);
+    let slots = policies.map(|found| {
+        let observed = policy::Observed::new(Arc::clone(&found));
+        begin("policy", found, Slots(observed))
+    });
+    let backups = site.shown::<Backup>(net).into_iter();
+    let new = backups.filter(admission::concerns);
+    slots
+        .chain(new.map(|backup| begin("admission", Arc::new(backup), Admission)))
+        .collect()
 }
 
-impl Scheduler {
-    /// Looks at one Backup.
-    pub(crate) fn look(&self, net: &mut Net, name: &str) -> Result<(), Failure> {
-        let Some(backup) = net.api.get_at::<Backup>(self.revision, name) else {
-            return Ok(());
-        };
-        if !admission::concerns(&backup) {
-            return Ok(());
-        }
-        let backup = Arc::new(backup);
-        let policy = net
-            .api
-            .get_at::<BackupPolicy>(self.revision, &backup.spec.backup_policy_name);
-        let mut observed = Observed {
-            backup: Arc::clone(&backup),
-            tool: self.tool(net, policy.as_ref()),
-            policy: Seen::cached(policy.map(Arc::new)),
-            repos: net
-                .api
-                .list_at::<BackupRepo>(self.revision)
-                .into_iter()
-                .map(Arc::new)
-                .collect(),
-            repos_live: false,
-            repo: Seen::default(),
-            claim: Seen::default(),
-            pods: None,
-            not_ready_timeout: SignedDuration::from_mins(10),
-            traceparent: String::new(),
-        };
-        for _ in 0..8 {
-            let decision = admission::decide(&observed, net.api.now);
-            let Next::Read(read) = decision.next else {
-                return apply(net, &backup, decision.write);
-            };
-            self.read(net, &mut observed, read);
-        }
-        panic!("admission asks for ever");
+struct Admission;
+
+impl Pass for Admission {
+    type Object = Backup;
+    type Read = Read;
+
+    fn decide(&mut self, on: &mut On<'_, Backup>) -> admission::Decision {
+        admission::decide(&observe(on, Arc::clone(on.about)), on.net.api.now)
     }
 
-    /// Looks at the policy: keeps its status, and makes the Backup of a slot that has come.
-    pub(crate) fn slots(&self, net: &mut Net) -> Result<(), Failure> {
-        let Some(found) = net.api.get_at::<BackupPolicy>(self.revision, crate::POLICY) else {
-            return Ok(());
-        };
-        let wanted = policy::status(&found, net.api.now);
-        if found.status.as_ref() != Some(&wanted) {
-            return put(net, &found, wanted);
-        }
-        let slot = self.due(net, &found);
-        let (time, note) = match &slot {
-            Slot::None { .. } => return Ok(()),
-            Slot::Due { slot, .. } => {
-                let backup = policy::slot_backup(&found, BackupType::Datafile, *slot, "");
-                match net.send("scheduler", &Request::Create(json(&backup))) {
-                    Ok(_) => {}
-                    Err(Failure::Refused(Refused::Exists)) => {
-                        let existing = net.api.get::<Backup>(&backup.name_any());
-                        assert!(
-                            existing.is_some_and(|existing| policy::is_made_for(&existing, &backup)),
-                            "a slot's name is taken by its own Backup"
-                        );
-                    }
-                    Err(failure) => return Err(failure),
-                }
-                (*slot, None)
-            }
-            Slot::Missed { slot: time, .. } | Slot::Skipped { slot: time, .. } => (*time, slot.note()),
-        };
-        let note = note.as_ref().map(|(reason, text)| (*reason, text.as_str()));
-        let status = policy::after_slot(&found, BackupType::Datafile, time, note, net.api.now);
-        put(net, &found, status)
-    }
-
-    /// A slot is skipped only for a Backup that still runs by the API server's own word.
-    fn due(&self, net: &Net, found: &BackupPolicy) -> Slot {
-        let mut active: Vec<Arc<Backup>> = net.api.list_at(self.revision).into_iter().map(Arc::new).collect();
-        loop {
-            let slot = policy::due(found, BackupType::Datafile, &active, net.api.now);
-            let Slot::Skipped { by, .. } = &slot else {
-                return slot;
-            };
-            if net
-                .api
-                .get::<Backup>(by)
-                .is_some_and(|backup| policy::is_unfinished(&backup))
-            {
-                return slot;
-            }
-            active.retain(|backup| backup.name_any() != *by);
-        }
-    }
-
-    fn tool(&self, net: &Net, policy: Option<&BackupPolicy>) -> Seen<BackupTool> {
-        let name = policy
-            .and_then(backup::section)
-            .and_then(|section| section.backup_tool_name.clone());
-        Seen::cached(name.and_then(|name| net.api.get_at(self.revision, &name)).map(Arc::new))
-    }
-
-    fn read(&self, net: &Net, observed: &mut Observed, read: Read) {
+    fn read(&mut self, on: &mut On<'_, Backup>, read: Read) -> Found {
         match read {
             Read::Policy => {
-                let policy: Option<BackupPolicy> = net.api.get(&observed.backup.spec.backup_policy_name);
-                observed.tool = self.tool(net, policy.as_ref());
-                (observed.repo, observed.claim, observed.pods) = (Seen::default(), Seen::default(), None);
-                observed.policy = Seen::live(policy.map(Arc::new));
+                // What it names may be another tool, another place, other pods.
+                on.forget();
+                on.look::<BackupPolicy>(crate::POLICY);
             }
-            Read::Tool => observed.tool = Seen::live(net.api.get(crate::TOOL).map(Arc::new)),
-            Read::Repo => observed.repo = Seen::live(net.api.get(crate::REPO).map(Arc::new)),
-            Read::Repos => {
-                observed.repos = net.api.list::<BackupRepo>().into_iter().map(Arc::new).collect();
-                observed.repos_live = true;
-            }
+            Read::Tool => on.look::<BackupTool>(crate::TOOL),
+            Read::Repo => on.look::<BackupRepo>(crate::REPO),
+            Read::Repos => on.look::<BackupRepo>(ALL),
+            Read::Pods => on.look::<Pod>(ALL),
             Read::Claim => unreachable!("the policy has a repository"),
-            Read::Pods => {
-                let of_database = |pod: &Pod| pod.labels().get("app").is_some_and(|app| app == "db");
-                observed.pods = Some(net.api.list::<Pod>().into_iter().filter(of_database).collect());
-            }
         }
+        Found::Known
     }
 }
 
-fn apply(net: &mut Net, backup: &Backup, write: Option<Write>) -> Result<(), Failure> {
-    let request = match write {
-        None => return Ok(()),
-        Some(Write::Metadata(metadata)) => Request::Patch {
-            of: Guard::of(backup),
-            change: json!({ "metadata": metadata }),
-        },
-        Some(Write::Status(status)) => Request::Status(json(&Backup {
-            status: Some(*status),
-            ..backup.clone()
-        })),
-        Some(Write::CreateClaim(claim)) => Request::Create(json(&claim)),
-    };
-    net.send("scheduler", &request).map(drop)
+/// The name of a list of all.
+const ALL: &str = "";
+
+fn observe<K: Object>(on: &On<'_, K>, backup: Arc<Backup>) -> admission::Observed {
+    let (repos, repos_live) = on.list::<BackupRepo>(ALL);
+    let (mut pods, listed) = on.list::<Pod>(ALL);
+    pods.retain(|pod| pod.labels().get("app").is_some_and(|app| app == "db"));
+    let repo = on.seen(crate::REPO);
+    admission::Observed {
+        policy: on.seen(&backup.spec.backup_policy_name),
+        backup,
+        tool: on.seen(crate::TOOL),
+        repos: repos.into_iter().map(Arc::new).collect(),
+        repos_live,
+        repo: if repo.live { repo } else { Seen::default() },
+        claim: Seen::default(),
+        pods: listed.then_some(pods),
+        not_ready_timeout: settings().not_ready_timeout,
+        traceparent: String::new(),
+    }
 }
 
-fn put(net: &mut Net, found: &BackupPolicy, status: BackupPolicyStatus) -> Result<(), Failure> {
-    let wanted = BackupPolicy {
-        status: Some(status),
-        ..found.clone()
-    };
-    net.send("scheduler", &Request::Status(json(&wanted))).map(drop)
+struct Slots(policy::Observed);
+
+impl Pass for Slots {
+    type Object = BackupPolicy;
+    type Read = policy::Read;
+
+    fn decide(&mut self, on: &mut On<'_, BackupPolicy>) -> policy::Decision {
+        self.0.policy = Arc::clone(on.about);
+        let active = on.site.shown::<Backup>(on.net).into_iter();
+        self.0.active = active.map(Arc::new).collect();
+        policy::decide(&self.0, on.net.api.now)
+    }
+
+    fn read(&mut self, on: &mut On<'_, BackupPolicy>, read: policy::Read) -> Found {
+        let (policy::Read::Blocker(kind) | policy::Read::Admission(kind)) = read;
+        match self.0.slot(kind, on.net.api.now) {
+            Slot::Skipped { by, .. } => self.look_at(on, &by),
+            Slot::Due { slot, .. } => {
+                on.look::<Pod>(ALL);
+                let backup = policy::slot_backup(on.about, kind, slot, "");
+                let observed = observe(on, Arc::new(backup.clone()));
+                let admitted = admission::admit(&observed, on.net.api.now).ok();
+                let mut whole = api::json(&backup);
+                api::merge(
+                    &mut whole,
+                    &json!({ "metadata": admitted.unwrap_or_else(|| json!({})) }),
+                );
+                self.0.prepared = Some(typed(&whole));
+            }
+            Slot::None { .. } | Slot::Missed { .. } => {}
+        }
+        Found::Known
+    }
+
+    fn wrote(&mut self, on: &mut On<'_, BackupPolicy>, request: &Request, answer: Result<Value, Refused>) -> Written {
+        if let Request::Create(_) = request {
+            let name = request.key().1;
+            if let Ok(stored) = &answer {
+                self.0.live.insert(name.clone(), Some(Arc::new(typed(stored))));
+                self.0.created = Some(name);
+                return Written::Stored;
+            }
+            self.look_at(on, &name);
+            return Written::Stale;
+        }
+        on.took(request, answer)
+    }
+}
+
+impl Slots {
+    fn look_at(&mut self, on: &On<'_, BackupPolicy>, name: &str) {
+        let found = on.site.read(on.net, name).map(Arc::new);
+        self.0.live.insert(name.to_owned(), found);
+    }
 }

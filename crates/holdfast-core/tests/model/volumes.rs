@@ -16,19 +16,13 @@ impl Cluster {
     /// One round of the volume controllers.
     pub(crate) fn volumes(&mut self, net: &mut Net) {
         for claim in net.api.list::<PersistentVolumeClaim>() {
-            let (name, uid) = (claim.name_any(), claim.uid().unwrap_or_default());
             let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.clone());
             if claim.metadata.deletion_timestamp.is_none() {
                 if volume.is_none() {
                     self.bind(net, &claim);
                 }
-            } else if !is_used(net, &name) {
-                net.api.update(
-                    "PersistentVolumeClaim",
-                    &name,
-                    &uid,
-                    &json!({"metadata": {"finalizers": []}}),
-                );
+            } else if !is_used(net, &claim.name_any()) {
+                net.api.update(&json!(claim), &json!({"metadata": {"finalizers": []}}));
             }
         }
         for volume in net.api.list::<PersistentVolume>() {
@@ -55,11 +49,11 @@ impl Cluster {
             "claimRef": {"name": name, "namespace": "ns", "uid": uid}, "storageClassName": text(&class, "/metadata/name"),
             "persistentVolumeReclaimPolicy": text(&class, "/reclaimPolicy")}});
         if net.api.send(&Request::Create(made)).is_ok() {
-            self.disks.format(&volume);
+            self.disks.format(&volume, net);
         }
         let bound = json!({"metadata": {"finalizers": ["kubernetes.io/pvc-protection"]}, "spec": {"volumeName": volume},
             "status": {"phase": "Bound"}});
-        net.api.update("PersistentVolumeClaim", &name, &uid, &bound);
+        net.api.update(&json!(claim), &bound);
     }
 }
 

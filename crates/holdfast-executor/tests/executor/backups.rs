@@ -24,7 +24,8 @@ async fn an_admitted_backup_is_planned_run_and_completed_with_its_results() {
     assert_eq!(job.name_any(), "b1");
     let running = world.reaches("b1", BackupPhase::InProgress).await;
     let plan = running.status.and_then(|status| status.plan).expect("a plan");
-    assert_eq!((plan.node_name.as_str(), plan.tool_name), ("node-a", world.tool()));
+    let tool = plan.work.job().expect("a Job").tool.name.clone();
+    assert_eq!((plan.source.node_name.as_str(), tool), ("node-a", world.tool()));
     world.seal(&job, &sealed()).await;
     let done = world
         .reaches("b1", BackupPhase::Completed)
@@ -39,13 +40,22 @@ async fn an_admitted_backup_is_planned_run_and_completed_with_its_results() {
         .expect("a manifest");
     assert_eq!(manifest.file_path, Some(format!("/{}/b1", world.namespace)));
     assert_eq!(manifest.checksum, Some("ab".repeat(32)));
+    let location = done.plan.expect("a plan").location;
+    assert_eq!(location.identity.as_deref(), Some("repository-1"));
+    assert!(world.warnings(&backup).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_claim_that_a_policy_names_itself_has_the_identity_noted_on_it() {
+    let world = World::new("bare").await;
+    let backup = world.admit_bare("b1").await;
+    let job = world.job(&backup, ROLE_BACKUP).await;
+    world.seal(&job, &sealed()).await;
+    world.reaches("b1", BackupPhase::Completed).await;
     let claims: Api<PersistentVolumeClaim> = world.api();
     let claim = claims.get(CLAIM).await.expect("a claim");
-    assert_eq!(
-        claim.annotations().get(ANNOTATION_REPOSITORY).map(String::as_str),
-        Some("repository-1")
-    );
-    assert!(world.warnings(&backup).await.is_empty());
+    let noted = claim.annotations().get(ANNOTATION_REPOSITORY).map(String::as_str);
+    assert_eq!(noted, Some("repository-1"));
 }
 
 #[tokio::test]
@@ -119,7 +129,7 @@ async fn a_target_pod_that_is_gone_is_left_to_the_scheduler_to_choose_anew() {
     world.seal(&job, &sealed()).await;
     let status = world.reaches("b1", BackupPhase::Completed).await.status;
     let plan = status.and_then(|status| status.plan).expect("a plan");
-    assert_eq!(plan.pod_name, "shop-1");
+    assert_eq!(plan.source.pod_name, "shop-1");
 }
 
 #[tokio::test]

@@ -164,10 +164,25 @@ impl World {
 
     /// A Backup as the scheduler has admitted it.
     pub(crate) async fn admit(&self, name: &str) -> Backup {
-        let mut backup = sample::backup(&self.namespace, name, "p");
+        let label = (LABEL_BACKUP_REPO_NAME.to_owned(), self.repo());
+        self.admit_by("p", name, [label].into()).await
+    }
+
+    /// A Backup by a policy that names a claim and no repository.
+    pub(crate) async fn admit_bare(&self, name: &str) -> Backup {
+        let mut policy = sample::policy(&self.namespace, "bare", &self.tool(), "");
+        let section = policy.spec.datafile.as_mut().expect("a section");
+        section.backup_repo_name = None;
+        section.persistent_volume_claim = Some(sample::object(json!({"name": CLAIM})));
+        self.create(&self.api(), &policy).await;
+        self.admit_by("bare", name, BTreeMap::new()).await
+    }
+
+    async fn admit_by(&self, policy: &str, name: &str, labels: BTreeMap<String, String>) -> Backup {
+        let mut backup = sample::backup(&self.namespace, name, policy);
         let meta = &mut backup.metadata;
         meta.finalizers = Some(vec![FINALIZER.to_owned()]);
-        meta.labels = Some([(LABEL_BACKUP_REPO_NAME.to_owned(), self.repo())].into());
+        meta.labels = Some(labels);
         let admitted = (ANNOTATION_ADMITTED.to_owned(), clock::now().to_string());
         meta.annotations = Some([admitted, (ANNOTATION_TARGET_POD_NAME.to_owned(), POD.to_owned())].into());
         self.create(&self.api(), &backup).await

@@ -5,5 +5,6 @@
 
 mod claims;
 mod deletion;
+mod identity;
 mod lifecycle;
 mod support;

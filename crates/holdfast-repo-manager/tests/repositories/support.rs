@@ -14,7 +14,7 @@ use clap::Parser as _;
 use holdfast_api::{BackupRepo, BackupRepoPhase, StorageProvider, names::LABEL_REPO_UID};
 use holdfast_repo_manager::Args;
 use holdfast_runtime::Service;
-use holdfast_testkit::{ApiServer, eventually, permissions, sample};
+use holdfast_testkit::{ApiServer, Nats, eventually, permissions, sample};
 use k8s_openapi::{
     api::{
         core::v1::{PersistentVolumeClaim, Secret},
@@ -36,6 +36,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 static MANAGER: OnceCell<String> = OnceCell::const_new();
+/// Namespace and name of a repository with a sealed Backup from before the repo-manager was there.
+pub(crate) static EARLIER: OnceCell<(String, String)> = OnceCell::const_new();
+/// The bus, on which everybody may do everything: what each may do is tested elsewhere.
+static BUS: OnceCell<Nats> = OnceCell::const_new();
 static NUMBERS: AtomicU32 = AtomicU32::new(0);
 
 /// The cluster as one test sees it.
@@ -59,10 +63,36 @@ pub(crate) fn test<Fut: Future<Output = ()>>(body: impl FnOnce(Cluster) -> Fut) 
     });
 }
 
+/// The address of the bus.
+async fn bus() -> String {
+    BUS.get_or_init(|| async { Nats::start_open().await.unwrap() })
+        .await
+        .url()
+}
+
+/// What a service other than the repo-manager can tell over the bus.
+pub(crate) async fn other_service() -> Service {
+    let url = bus().await;
+    let args = ["test", "--http-addr", "127.0.0.1:0", "--log", "off", "--nats-url", &url];
+    let args = Args::parse_from(args);
+    let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+    let service = Service::start_with("scheduler", &args.common, config).unwrap();
+    service.bus.declare(&service);
+    service
+}
+
 async fn manager(server: &'static ApiServer) -> String {
     let own = server.namespace("manager").await.unwrap();
+    let cluster = Cluster {
+        client: server.client().await.unwrap(),
+        own: own.clone(),
+    };
+    EARLIER.get_or_init(|| crate::identity::sealed_before(&cluster)).await;
+    let url = bus().await;
     let args = [
         "test",
+        "--nats-url",
+        &url,
         "--namespace",
         &own,
         "--http-addr",

@@ -12,7 +12,7 @@ use holdfast_api::{
     RestoreJob, condition,
     names::{LABEL_HELD, LABEL_ROLE},
 };
-use holdfast_core::{pod::job_state, restore};
+use holdfast_core::pod::job_state;
 use holdfast_testkit::eventually;
 use k8s_openapi::api::batch::v1::Job;
 use kube::{
@@ -115,7 +115,8 @@ fn restore_words(found: &RestoreJob) -> String {
         .iter()
         .find(|one| one.type_ == condition::RECONCILING && one.status == "True");
     words.extend(doing.map(|doing| doing.reason.as_str()));
-    if condition::holds(conditions, restore::WRITING) {
+    let plan = found.status.as_ref().and_then(|status| status.plan.as_ref());
+    if plan.is_some_and(|plan| plan.writing.is_some()) {
         words.push("(may have written)");
     }
     words.join(" ")

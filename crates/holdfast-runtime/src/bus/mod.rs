@@ -6,17 +6,15 @@ mod link;
 mod outbox;
 pub mod permissions;
 mod stream;
+mod tasks;
 mod wake;
 
 use std::time::Duration;
 
-use holdfast_api::{
-    event::{BusEvent, BusEventKind},
-    metric,
-};
+use holdfast_api::{event::BusEvent, metric};
 use prometheus::{GaugeVec, IntCounterVec};
 
-use crate::{CommonArgs, Leader, Queue, Service, metrics::Meter};
+use crate::{CommonArgs, metrics::Meter};
 use link::Link;
 use outbox::Outbox;
 pub(crate) use outbox::Sender;
@@ -78,64 +76,6 @@ impl Bus {
         if self.enabled() && self.outbox.push(event) {
             self.metrics.dropped.with_label_values(&["crowded"]).inc();
         }
-    }
-
-    /// Declares the stream at each connection, creating it or changing it in place. Only the scheduler may.
-    pub fn declare(&self, service: &Service) {
-        if let Some(link) = self.link.clone() {
-            let shutdown = service.shutdown.clone();
-            service.spawn("bus stream", async move {
-                tokio::select! {
-                    () = shutdown.cancelled() => {}
-                    () = stream::keep_declared(link) => {}
-                }
-            });
-        }
-    }
-
-    /// Pushes onto `queue` the key of each object that messages of these kinds name, through the durable consumer of
-    /// this name (the service's own).
-    pub fn wake(&self, service: &Service, consumer: &'static str, kinds: &[BusEventKind], queue: &Queue) {
-        self.wake_if(service, consumer, kinds, queue, None);
-    }
-
-    /// [`Bus::wake`], but only while this process leads: a durable consumer shares its messages among all who take from it,
-    /// and a follower would take what the leader should hear.
-    pub fn wake_leader(
-        &self,
-        service: &Service,
-        consumer: &'static str,
-        kinds: &[BusEventKind],
-        queue: &Queue,
-        leader: &Leader,
-    ) {
-        self.wake_if(service, consumer, kinds, queue, Some(leader.clone()));
-    }
-
-    fn wake_if(
-        &self,
-        service: &Service,
-        consumer: &'static str,
-        kinds: &[BusEventKind],
-        queue: &Queue,
-        leader: Option<Leader>,
-    ) {
-        let Some(link) = self.link.clone() else { return };
-        let waker = wake::Waker {
-            link,
-            consumer,
-            filters: kinds.iter().map(|kind| kind.filter()).collect(),
-            queue: queue.clone(),
-            leader,
-            metrics: self.metrics.clone(),
-        };
-        let shutdown = service.shutdown.clone();
-        service.spawn("bus consumer", async move {
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                () = waker.run() => {}
-            }
-        });
     }
 }
 

@@ -5,6 +5,7 @@
 mod crds;
 mod events;
 mod lease;
+mod stored;
 #[path = "../support/mod.rs"]
 mod support;
 mod watch;

@@ -7,7 +7,6 @@ use std::{
 };
 
 use holdfast_api::metric;
-use holdfast_runtime::metrics;
 use holdfast_testkit::eventually;
 
 use crate::support::{SOON, get, lonely};
@@ -33,12 +32,12 @@ async fn readiness_names_what_is_pending_until_every_gate_is_open() {
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_carry_the_name_of_the_service_and_no_name_twice() {
     let service = lonely("repo-manager", &[]);
-    let counter = metrics::counter(&service, &metric::REPO_CLAIMS_CREATED).unwrap();
+    let counter = service.meter().counter(&metric::REPO_CLAIMS_CREATED).unwrap();
     counter.with_label_values(&["here"]).inc();
-    assert!(metrics::counter(&service, &metric::REPO_CLAIMS_CREATED).is_err());
-    let refused = metrics::counter(&service, &metric::GC_PURGED).unwrap_err();
+    assert!(service.meter().counter(&metric::REPO_CLAIMS_CREATED).is_err());
+    let refused = service.meter().counter(&metric::GC_PURGED).unwrap_err();
     assert!(refused.to_string().contains("no metric of repo-manager"), "{refused}");
-    let refused = metrics::counter(&service, &metric::REPO_PHASE).unwrap_err();
+    let refused = service.meter().counter(&metric::REPO_PHASE).unwrap_err();
     assert!(refused.to_string().contains("is a gauge"), "{refused}");
     let (status, body) = get(service.http_addr(), "/metrics").await;
     assert_eq!(status, 200);

@@ -1,9 +1,9 @@
 mod texts;
 
-use holdfast_api::BackupRepo;
-use serde_json::json;
+use holdfast_api::condition::{self, RECONCILING, STALLED};
 
 use super::*;
+use crate::decision::{Child, Next, Notice};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + seconds).unwrap()
@@ -46,6 +46,22 @@ fn status(decision: &Decision) -> &BackupStatus {
         Some(Write::Status(status)) => status,
         other => panic!("expected a status, found {other:?}"),
     }
+}
+
+/// The Event that a decision tells, if any.
+fn event(decision: &Decision) -> Option<&Event> {
+    decision.notices.iter().find_map(|notice| match notice {
+        Notice::Event(event) => Some(event),
+        Notice::Bus(_) => None,
+    })
+}
+
+/// How it ended, as the message on the bus says.
+fn outcome(decision: &Decision) -> Option<Reason> {
+    decision.notices.iter().find_map(|notice| match notice {
+        Notice::Event(_) => None,
+        Notice::Bus(bus) => Reason::parse(bus.data["reason"].as_str()?),
+    })
 }
 
 #[test]
@@ -148,11 +164,8 @@ fn a_missing_policy_fails_after_the_grace_by_the_word_of_the_server() {
         status(&late).failure_reason.as_deref(),
         Some("backuppolicies.dataprotection.kubeblocks.io \"p\" not found")
     );
-    assert_eq!(late.outcome, Some(Reason::PolicyNotFound));
-    assert!(
-        late.event
-            .is_some_and(|(warning, reason, _)| warning && reason == Reason::PolicyNotFound)
-    );
+    assert_eq!(outcome(&late), Some(Reason::PolicyNotFound));
+    assert!(event(&late).is_some_and(|event| event.warning && event.reason == Reason::PolicyNotFound));
 }
 
 #[test]
@@ -200,7 +213,7 @@ fn what_is_not_ready_is_named_at_once_and_waited_for_ten_minutes() {
     assert_eq!(status(&pass(&mut seen, at(597))).phase, Some(BackupPhase::New));
     let last = pass(&mut seen, at(600));
     assert_eq!(status(&last).phase, Some(BackupPhase::Failed));
-    assert_eq!(last.outcome, Some(Reason::TargetPodNotReady));
+    assert_eq!(outcome(&last), Some(Reason::TargetPodNotReady));
     assert!(
         status(&last)
             .failure_reason
@@ -221,7 +234,7 @@ fn a_database_that_had_a_pod_when_the_backup_was_admitted_gets_the_time_to_come_
     let status_of = |seen: &Observed| seen.backup.status.as_ref().unwrap().phase;
     assert_eq!(status_of(&seen), Some(BackupPhase::New));
     let last = pass(&mut seen, at(600));
-    assert_eq!(last.outcome, Some(Reason::NoTargetPod));
+    assert_eq!(outcome(&last), Some(Reason::NoTargetPod));
 }
 
 #[test]
@@ -271,7 +284,7 @@ fn a_claim_of_the_policy_is_created_once_its_absence_is_sure() {
     assert_eq!(decide(&seen, at(1)).next, Next::Read(Read::Claim));
     seen.claim = Seen::live(None);
     let decision = decide(&seen, at(1));
-    let Some(Write::CreateClaim(claim)) = &decision.write else {
+    let Some(Write::Create(Child::Claim(claim))) = &decision.write else {
         panic!("{decision:?}")
     };
     assert_eq!(claim.name_any(), "mine");

@@ -12,11 +12,11 @@ fn fails(change: impl FnOnce(&mut Observed), reason: Reason, text: &str) {
     }
     let status = status(&decision);
     assert_eq!(status.phase, Some(BackupPhase::Failed), "{text}");
-    assert_eq!(decision.outcome, Some(reason), "{text}");
+    assert_eq!(outcome(&decision), Some(reason), "{text}");
     assert_eq!(status.failure_reason.as_deref(), Some(text));
     assert!(condition::holds(&status.conditions, STALLED) && !condition::holds(&status.conditions, RECONCILING));
     assert!(status.expiration.is_some() || seen.policy.get().is_none(), "{text}");
-    assert!(decision.event.is_some_and(|(_, told, _)| told == reason), "{text}");
+    assert!(event(&decision).is_some_and(|event| event.reason == reason), "{text}");
 }
 
 fn with_section(change: impl FnOnce(&mut Value)) -> Seen<BackupPolicy> {

@@ -1,9 +1,12 @@
-//! The rendered Job, whole.
+//! The rendered Job, whole, and Backups as they were once stored.
 
+use std::sync::Arc;
+
+use holdfast_api::{Backup, BackupStatus};
 use serde_json::Value;
 
-use super::world::{at, change, planned, yaml};
-use crate::backup::{Write, decide};
+use super::world::{at, change, created, failed, planned, yaml};
+use crate::backup::{Observed, Seen, Write, decide};
 
 const JOB: &str = "
 apiVersion: batch/v1
@@ -130,10 +133,7 @@ fn sorted(value: Value) -> Value {
 }
 
 fn rendered() -> Value {
-    let Some(Write::CreateJob(job)) = decide(&planned(), at(1)).write else {
-        panic!("no job is asked for")
-    };
-    serde_json::to_value(job).expect("a job")
+    serde_json::to_value(created(&decide(&planned(), at(1)))).expect("a job")
 }
 
 #[test]
@@ -177,9 +177,7 @@ fn a_job_with_the_longest_name_is_within_all_limits() {
         panic!("no plan")
     };
     super::world::take(&mut observed, *status, at(1));
-    let Some(Write::CreateJob(job)) = decide(&observed, at(1)).write else {
-        panic!("no job is asked for")
-    };
+    let job = created(&decide(&observed, at(1)));
     assert_eq!(
         job.metadata.name.as_deref(),
         Some(format!("{}-3f2a9c1e", "b".repeat(43)).as_str())
@@ -195,4 +193,143 @@ fn a_job_with_the_longest_name_is_within_all_limits() {
     );
     let pod = job.spec.and_then(|spec| spec.template.spec).expect("a pod");
     assert!(pod.containers.iter().all(|container| container.name.len() <= 63));
+}
+
+/// A Backup in progress, as it was stored by the version that brought this form. It is never changed: where the form grows,
+/// another one is put beside it.
+const IN_PROGRESS: &str = "
+apiVersion: dataprotection.kubeblocks.io/v1alpha1
+kind: Backup
+metadata:
+  name: b1
+  namespace: ns
+  uid: 3f2a9c1e-0000-4000-8000-000000000001
+  generation: 1
+  resourceVersion: '11'
+  creationTimestamp: 2025-01-01T00:00:00Z
+  finalizers: [dataprotection.kubeblocks.io/finalizer]
+  labels:
+    app.kubernetes.io/instance: c
+    app.kubernetes.io/managed-by: kubeblocks
+    dataprotection.kubeblocks.io/backup-policy: p1
+    dataprotection.kubeblocks.io/backup-repo-name: r
+    dataprotection.kubeblocks.io/backup-type: datafile
+    dataprotection.kubeblocks.io/cluster-uid: cluster-uid
+  annotations:
+    dataprotection.kubeblocks.io/target-pod-name: c-mysql-0
+    holdfast.io/admitted: 2025-01-01T00:00:00Z
+    holdfast.io/traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+spec: {backupPolicyName: p1, backupType: datafile}
+status:
+  phase: InProgress
+  startTimestamp: 2025-01-01T00:00:01Z
+  persistentVolumeClaimName: pvc-r
+  backupToolName: tool
+  sourceCluster: c
+  manifests: {backupTool: {filePath: /ns/c-uid/mysql/b1, volumeName: pv-r}}
+  observedGeneration: 1
+  conditions:
+  - {type: Ready, status: 'False', reason: InProgress, message: backing up pod c-mysql-0 with backupTool tool,
+     lastTransitionTime: 2025-01-01T00:00:01Z, observedGeneration: 1}
+  plan:
+    run: 1
+    policyUid: policy-uid
+    deadline: 2025-01-01T06:00:01Z
+    ttl: 7d
+    source: {podName: c-mysql-0, podUid: pod-uid, nodeName: node-a, host: c-mysql-0.c-mysql-headless}
+    location:
+      repository: {name: r, uid: repo-uid}
+      access: {mount: {claim: pvc-r}}
+      path: /ns/c-uid/mysql/b1
+      sealUid: 3f2a9c1e-0000-4000-8000-000000000001
+    work:
+      job:
+        jobName: b1
+        policy:
+          target:
+            labelsSelector: {matchLabels: {app.kubernetes.io/instance: c}}
+            secret: {name: c-conn-credential, usernameKey: username, passwordKey: password}
+          backupsHistoryLimit: 7
+          backupToolName: tool
+        tool:
+          name: tool
+          image: registry.example/tool:1
+          spec:
+            image: registry.example/tool:1
+            deployKind: job
+            type: file
+            env: [{name: DATA_DIR}]
+            backupCommands: [sh, -c, backup --to $(BACKUP_DIR)]
+          envDigests: {DATA_DIR: 'sha256:3c77f64b92036c07bfe8ee1d3906039aa36029aed065831c2aa1bdc4878bf454'}
+        backoffLimit: 3
+        failedAttempts: 0
+        allowEmpty: false
+        secret: {name: c-conn-credential, usernameKey: username, passwordKey: password}
+        imagePullSecrets: [{name: pull}]
+";
+
+/// The same, once it was told to stop.
+const STOP: &str = "{reason: PodPending, text: pod `b1-x` did not start, since: 2025-01-01T00:10:02Z}";
+
+/// The plan of one that is completed, and was made anew over bytes that another Backup wrote.
+const COMPLETED: &str = "
+run: 1
+source: {podName: c-mysql-0}
+location:
+  repository: {name: r, uid: repo-uid}
+  access: {mount: {claim: pvc-r}}
+  path: /ns/c-uid/mysql/b1
+  sealUid: 9d1e7c55-0000-4000-8000-000000000002
+  identity: repository-1
+work: {job: {jobName: b1, tool: {name: tool}}}
+";
+
+/// The surroundings of a Backup as it was once stored.
+fn stored() -> Observed {
+    let mut observed = planned();
+    observed.backup = Arc::new(yaml(IN_PROGRESS));
+    observed
+}
+
+#[test]
+fn what_was_stored_once_is_read_for_ever() {
+    let observed = stored();
+    let kept = serde_json::to_value(&*observed.backup).expect("JSON");
+    assert_eq!(sorted(kept), sorted(yaml(IN_PROGRESS)), "nothing is lost or added");
+    assert_eq!(created(&decide(&observed, at(1))), created(&decide(&planned(), at(1))));
+}
+
+#[test]
+fn a_stop_that_was_stored_once_is_gone_on_with() {
+    let mut observed = stored();
+    change(&mut observed, |backup| {
+        let plan = backup.status.as_mut().and_then(|status| status.plan.as_mut());
+        plan.expect("a plan").stop = Some(yaml(STOP));
+    });
+    observed.job = Seen::live(None);
+    observed.pods.live = true;
+    let ended = failed(&decide(&observed, at(700)));
+    assert_eq!(ended, ("PodPending".to_owned(), "pod `b1-x` did not start".to_owned()));
+}
+
+#[test]
+fn where_bytes_lie_is_read_from_every_form_that_was_stored() {
+    let mut backup: Backup = yaml(IN_PROGRESS);
+    let status = backup.status.as_mut().expect("a status");
+    let location = |status: &BackupStatus| status.location("3f2a9c1e").expect("a location");
+    status.plan = Some(yaml(COMPLETED));
+    let found = location(status);
+    assert_eq!(found.seal_uid, "9d1e7c55-0000-4000-8000-000000000002");
+    assert_eq!(found.identity.as_deref(), Some("repository-1"));
+    // One that has no plan is known by the members of the original.
+    status.plan = None;
+    let found = location(status);
+    assert_eq!(
+        (found.path.as_str(), found.access.claim()),
+        ("/ns/c-uid/mysql/b1", Ok("pvc-r"))
+    );
+    assert_eq!(found.seal_uid, "3f2a9c1e");
+    // A plan of which nothing is known lies nowhere, and is no error either.
+    status.plan = Some(yaml("{}"));
+    assert_eq!(location(status), found);
 }

@@ -4,6 +4,8 @@ mod ending;
 mod golden;
 mod sharing;
 mod starting;
+mod stored;
 mod storing;
 mod walk;
+mod wording;
 mod world;

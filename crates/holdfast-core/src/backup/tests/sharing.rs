@@ -1,5 +1,6 @@
 //! Which of the target pod's volumes a tool's pod shares.
 
+use holdfast_api::{Access, Location};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::world::yaml;
@@ -39,10 +40,18 @@ spec:
   - {name: backup-pvc-r, emptyDir: {}}
 ";
 
+/// The repository, whose volume is `backup-pvc-r` in pods.
+fn location() -> Location {
+    Location {
+        access: Access::mount("pvc-r"),
+        ..Location::default()
+    }
+}
+
 #[test]
 fn tokens_ephemeral_volumes_and_clashes_are_left_out() {
     let pod: Pod = yaml(POD);
-    let shared = shared(&pod, "pvc-r").expect("shared");
+    let shared = shared(&pod, &location()).expect("shared");
     let volumes: Vec<&str> = shared.volumes.iter().map(|volume| volume.name.as_str()).collect();
     assert_eq!(volumes, ["data", "cloud", "config"]);
     let mounts: Vec<&str> = shared.mounts.iter().map(|mount| mount.mount_path.as_str()).collect();
@@ -53,7 +62,7 @@ fn tokens_ephemeral_volumes_and_clashes_are_left_out() {
 #[test]
 fn paths_by_environment_are_worked_out_or_refused() {
     let mut pod: Pod = yaml(POD);
-    let first = shared(&pod, "pvc-r").expect("shared").mounts.swap_remove(0);
+    let first = shared(&pod, &location()).expect("shared").mounts.swap_remove(0);
     assert_eq!(
         (first.sub_path.as_deref(), first.sub_path_expr),
         (Some("c-0/s7$"), None)
@@ -62,7 +71,7 @@ fn paths_by_environment_are_worked_out_or_refused() {
     for expression in ["$(SECRET)", "$(UNKNOWN)", "$(POD"] {
         let container = &mut pod.spec.as_mut().expect("a spec").containers[0];
         container.volume_mounts.as_mut().expect("mounts")[0].sub_path_expr = Some(expression.to_owned());
-        let error = shared(&pod, "pvc-r").expect_err("refused");
+        let error = shared(&pod, &location()).expect_err("refused");
         assert!(error.contains(expression), "{error}");
     }
 }

@@ -7,7 +7,9 @@ use jiff::SignedDuration;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::Time};
 use serde_json::json;
 
-use super::world::{LATE, asks, at, change, failed, planned, ready, started, take, told, waits, written, yaml};
+use super::world::{
+    LATE, asks, at, change, created, failed, planned, ready, started, take, told, verbs, waits, written, yaml,
+};
 use crate::backup::{Next, Observed, Read, Seen, Write, decide};
 
 #[test]
@@ -27,20 +29,30 @@ fn the_plan_is_written_with_everything_that_the_run_needs() {
     assert_eq!(manifest.file_path.as_deref(), Some("/ns/c-uid/mysql/b1"));
     assert_eq!(manifest.volume_name.as_deref(), Some("pv-r"));
     let plan = status.plan.expect("a plan");
-    assert_eq!((plan.job_name.as_str(), plan.backoff_limit, plan.run), ("b1", 3, 1));
-    assert_eq!((plan.pod_uid.as_str(), plan.node_name.as_str()), ("pod-uid", "node-a"));
-    assert_eq!(plan.host, "c-mysql-0.c-mysql-headless");
-    assert_eq!(plan.deadline.0, at(1) + SignedDuration::from_hours(6));
-    assert_eq!(plan.repo_uid.as_deref(), Some("repo-uid"));
-    assert_eq!(plan.image, "registry.example/tool:1");
+    let work = plan.work.job().expect("work of a Job");
+    assert_eq!((work.job_name.as_str(), work.backoff_limit, plan.run), ("b1", 3, 1));
+    let source = &plan.source;
     assert_eq!(
-        decision
-            .news
-            .iter()
-            .map(|notice| notice.kind.verb())
-            .collect::<Vec<_>>(),
-        ["started"]
+        (source.pod_uid.as_str(), source.node_name.as_str()),
+        ("pod-uid", "node-a")
     );
+    assert_eq!(source.host, "c-mysql-0.c-mysql-headless");
+    assert_eq!(
+        plan.deadline.map(|deadline| deadline.0),
+        Some(at(1) + SignedDuration::from_hours(6))
+    );
+    assert_eq!(
+        plan.location.repository.as_ref().map(|repo| repo.uid.as_str()),
+        Some("repo-uid")
+    );
+    assert_eq!(plan.location.access.claim(), Ok("pvc-r"));
+    assert_eq!(plan.location.path, "/ns/c-uid/mysql/b1");
+    assert_eq!(
+        Some(plan.location.seal_uid.as_str()),
+        ready().backup.metadata.uid.as_deref()
+    );
+    assert_eq!(work.tool.image, "registry.example/tool:1");
+    assert_eq!(verbs(&decision), ["started"]);
 }
 
 #[test]
@@ -210,7 +222,7 @@ fn target(observed: &mut Observed) -> &mut Pod {
 fn a_volume_for_one_pod_alone_is_refused() {
     let mut observed = ready();
     let claim = "{metadata: {name: data-c-mysql-0}, spec: {accessModes: [ReadWriteOncePod]}}";
-    observed.claims = vec![Arc::new(yaml(claim))];
+    observed.target_claims = vec![Arc::new(yaml(claim))];
     let (reason, text) = failed(&decide(&observed, at(1)));
     assert_eq!(reason, "AccessModeRefused");
     assert!(text.contains("data-c-mysql-0"), "{text}");
@@ -252,12 +264,12 @@ fn a_path_prefix_that_leaves_the_namespace_is_refused() {
 #[test]
 fn the_job_is_only_asked_for_by_a_fresh_answer() {
     let mut observed = planned();
-    assert!(matches!(decide(&observed, at(6)).write, Some(Write::CreateJob(_))));
+    created(&decide(&observed, at(6)));
     asks(&decide(&observed, at(7)), Read::Backup);
     observed.backup_read = None;
     asks(&decide(&observed, at(2)), Read::Backup);
     observed.backup_read = Some(at(100));
-    assert!(matches!(decide(&observed, at(100)).write, Some(Write::CreateJob(_))));
+    created(&decide(&observed, at(100)));
 }
 
 #[test]
@@ -268,9 +280,13 @@ fn the_plan_follows_a_target_pod_that_was_replaced() {
     pod.spec.as_mut().expect("a spec").node_name = Some("node-b".to_owned());
     let status = written(&decide(&observed, at(2)));
     let plan = status.plan.as_ref().expect("a plan");
-    assert_eq!((plan.pod_uid.as_str(), plan.node_name.as_str()), ("another", "node-b"));
+    let source = &plan.source;
+    assert_eq!(
+        (source.pod_uid.as_str(), source.node_name.as_str()),
+        ("another", "node-b")
+    );
     take(&mut observed, status, at(2));
-    assert!(matches!(decide(&observed, at(2)).write, Some(Write::CreateJob(_))));
+    created(&decide(&observed, at(2)));
 }
 
 #[test]

@@ -20,9 +20,9 @@ fn asks_for_claim(repo: &str) -> Write {
 #[test]
 fn a_missing_claim_is_asked_for_by_labels_and_waited_for() {
     let mut observed = ready();
-    observed.pvc = Seen::default();
+    observed.claim = Seen::default();
     asks(&decide(&observed, at(1)), Read::Claim);
-    observed.pvc = Seen::live(None);
+    observed.claim = Seen::live(None);
     assert_eq!(decide(&observed, at(1)).write, Some(asks_for_claim("r")));
     change(&mut observed, |backup| {
         let labels = backup.metadata.labels.as_mut().expect("labels");
@@ -131,9 +131,9 @@ fn a_repository_whose_name_does_not_fit_a_label_is_found_by_what_fits() {
     observed.repo = Seen::cached(None);
     asks(&decide(&observed, at(1)), Read::Repo);
     observed.repo = Seen::live(Some(Arc::new(repo)));
-    observed.pvc = Seen::live(None);
+    observed.claim = Seen::live(None);
     assert_eq!(decide(&observed, at(1)).write, Some(asks_for_claim(&label)));
-    observed.pvc = ready().pvc;
+    observed.claim = ready().claim;
     let plan = written(&decide(&observed, at(1))).plan.expect("a plan");
-    assert_eq!(plan.repo_name, Some(name));
+    assert_eq!(plan.location.repository.map(|repo| repo.name), Some(name));
 }

@@ -1,5 +1,6 @@
 //! Random histories: whatever happens in whatever order, no phase is skipped, nothing is stuck and nothing spins.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use holdfast_api::agent::Outcome;
@@ -12,12 +13,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::wording;
 use super::world::{at, change, end_job, ended, gave_up, job_pod, ready, sealed};
-use crate::backup::{Next, Observed, Pods, Read, Seen, Write, can_become, decide};
+use crate::backup::{Next, Observed, Pods, Read, Seen, Write, can_become, decide, report_job_name};
+use crate::decision::{Child, Kind, Target};
 
 /// What may happen between two looks.
 #[derive(Clone, Copy, Debug)]
-enum Happening {
+pub(super) enum Happening {
     Time(u16),
     PodRuns,
     PodStuck,
@@ -57,7 +60,7 @@ fn happening() -> impl Strategy<Value = Happening> {
 }
 
 /// A cluster of one Backup: what is true, and what the executor has seen of it.
-struct World {
+pub(super) struct World {
     now: Timestamp,
     seen: Observed,
     job: Option<Arc<Job>>,
@@ -67,10 +70,14 @@ struct World {
     target: Option<Arc<Pod>>,
     sealed: bool,
     count: u64,
+    /// How often other words in the conditions were tried.
+    pub(super) reworded: usize,
+    /// Every reason that the conditions have given.
+    pub(super) reasons: BTreeSet<String>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let seen = ready();
         let target = seen.target.object.clone();
         Self {
@@ -83,6 +90,8 @@ impl World {
             target,
             sealed: false,
             count: 0,
+            reworded: 0,
+            reasons: BTreeSet::new(),
         }
     }
 
@@ -90,7 +99,7 @@ impl World {
         self.seen.backup.status.as_ref().and_then(|status| status.phase)
     }
 
-    fn happens(&mut self, happening: Happening) {
+    pub(super) fn happens(&mut self, happening: Happening) {
         match happening {
             Happening::Time(seconds) => self.now += SignedDuration::from_secs(i64::from(seconds)),
             Happening::PodRuns => self.pod(&json!({"phase": "Running"})),
@@ -177,7 +186,7 @@ impl World {
             Read::Policy => self.seen.policy.live = true,
             Read::Tool => self.seen.tool.live = true,
             Read::Repo => self.seen.repo.live = true,
-            Read::Claim => self.seen.pvc.live = true,
+            Read::Claim => self.seen.claim.live = true,
             Read::Target => self.seen.target = Seen::live(self.target.clone()),
             Read::Job => self.seen.job = Seen::live(self.job.clone()),
             Read::Pods => {
@@ -208,6 +217,7 @@ impl World {
         self.seen.report_pods.live = false;
         for _ in 0..30 {
             let decision = decide(&self.seen, self.now);
+            self.reworded += usize::from(wording::changes_nothing(&self.seen, self.now, &decision));
             match (decision.write, decision.next) {
                 (None, Next::Read(read)) => self.read(read),
                 (None, Next::AwaitChange) => return,
@@ -231,20 +241,15 @@ impl World {
                 change(&mut self.seen, |backup| backup.metadata.annotations = None);
             }
             Write::Status(status) => self.put(*status),
-            Write::CreateJob(job) => {
+            Write::Create(Child::Job(job)) => {
                 assert_eq!(self.phase(), Some(BackupPhase::InProgress));
                 let read = self.seen.backup_read.expect("a fresh answer");
                 assert!(self.now.duration_since(read) <= SignedDuration::from_secs(5));
-                if self.job.is_none() {
-                    self.job = Some(self.created(*job));
-                }
-                self.seen.job = Seen::live(self.job.clone());
+                self.create(*job);
             }
-            Write::CreateReportJob(job) => {
-                self.report = Some(self.created(*job));
-                self.seen.report = Seen::live(self.report.clone());
-            }
-            Write::DeleteJob { uid, .. } => {
+            Write::Delete(Target {
+                kind: Kind::Job, uid, ..
+            }) => {
                 for (job, pods) in [
                     (&mut self.job, &mut self.pods),
                     (&mut self.report, &mut self.report_pods),
@@ -260,11 +265,21 @@ impl World {
                 self.seen.job = Seen::live(self.job.clone());
                 self.seen.report = Seen::live(self.report.clone());
             }
-            Write::MarkRepository { id, .. } => {
-                let claim = Arc::make_mut(self.seen.pvc.object.as_mut().expect("a claim"));
-                claim.metadata.annotations = Some([("holdfast.io/repository".to_owned(), id)].into());
-            }
+            // Its policy names a repository, which keeps the identity itself.
+            other => panic!("{other:?}"),
         }
+    }
+
+    fn create(&mut self, job: Job) {
+        if job.metadata.name == Some(report_job_name(&self.seen.backup)) {
+            self.report = Some(self.created(job));
+            self.seen.report = Seen::live(self.report.clone());
+            return;
+        }
+        if self.job.is_none() {
+            self.job = Some(self.created(job));
+        }
+        self.seen.job = Seen::live(self.job.clone());
     }
 
     fn created(&self, mut job: Job) -> Arc<Job> {
@@ -283,12 +298,14 @@ impl World {
             let running = self.pods.iter().any(|pod| !crate::pod::is_over(pod));
             assert!(!running, "failed while a pod may write: {:?}", status.failure_reason);
         }
+        let reasons = status.conditions.iter().map(|condition| condition.reason.clone());
+        self.reasons.extend(reasons);
         change(&mut self.seen, |backup| backup.status = Some(status));
         self.seen.backup_read = Some(self.now);
     }
 
     /// The cluster works: jobs get pods, pods seal, reports tell.
-    fn settles(&mut self) {
+    pub(super) fn settles(&mut self) {
         for _ in 0..40 {
             if matches!(self.phase(), Some(BackupPhase::Completed | BackupPhase::Failed)) {
                 return;

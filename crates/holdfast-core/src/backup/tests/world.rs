@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::backup::{Decision, Next, Observed, Pods, Read, Seen, Settings, Write, decide};
+use crate::decision::{Event, Kind, Notice, Target};
 
 pub(super) const START: &str = "2025-01-01T00:00:00Z";
 
@@ -137,11 +138,11 @@ pub(super) fn ready() -> Observed {
         tool: Seen::cached(Some(Arc::new(yaml(TOOL)))),
         repos: vec![Arc::clone(&repo)],
         repo: Seen::cached(Some(repo)),
-        pvc: Seen::cached(Some(Arc::new(yaml(CLAIM)))),
+        claim: Seen::cached(Some(Arc::new(yaml(CLAIM)))),
         volume: None,
         node: None,
         target: Seen::live(Some(Arc::new(yaml(TARGET)))),
-        claims: Vec::new(),
+        target_claims: Vec::new(),
         job: Seen::default(),
         pods: Pods::default(),
         report: Seen::default(),
@@ -163,13 +164,11 @@ pub(super) fn planned() -> Observed {
 /// The same, with the Job that was asked for.
 pub(super) fn started() -> Observed {
     let mut observed = planned();
-    let Some(Write::CreateJob(mut job)) = decide(&observed, at(1)).write else {
-        panic!("no job is asked for")
-    };
+    let mut job = created(&decide(&observed, at(1)));
     job.metadata.uid = Some("job-uid".to_owned());
     job.metadata.resource_version = Some("20".to_owned());
     job.metadata.creation_timestamp = serde_json::from_value(json!("2025-01-01T00:00:01Z")).ok();
-    observed.job = Seen::cached(Some(Arc::from(job)));
+    observed.job = Seen::cached(Some(Arc::new(job)));
     observed.backup_read = None;
     observed
 }
@@ -250,6 +249,39 @@ pub(super) fn written(decision: &Decision) -> BackupStatus {
     }
 }
 
+/// The Job that a decision creates.
+pub(super) fn created(decision: &Decision) -> Job {
+    let job = decision.write.as_ref().and_then(Write::created_job);
+    job.unwrap_or_else(|| panic!("no job is asked for: {decision:?}"))
+        .clone()
+}
+
+/// The Job that a decision deletes.
+pub(super) fn deleted(decision: &Decision) -> Target {
+    match decision.write.as_ref() {
+        Some(Write::Delete(target)) if target.kind == Kind::Job => target.clone(),
+        other => panic!("no job is deleted but {other:?}, next {:?}", decision.next),
+    }
+}
+
+/// The Events that a decision tells.
+pub(super) fn events(decision: &Decision) -> Vec<&Event> {
+    let events = decision.notices.iter().filter_map(|notice| match notice {
+        Notice::Event(event) => Some(event),
+        Notice::Bus(_) => None,
+    });
+    events.collect()
+}
+
+/// What a decision tells over the bus.
+pub(super) fn verbs(decision: &Decision) -> Vec<&'static str> {
+    let verbs = decision.notices.iter().filter_map(|notice| match notice {
+        Notice::Bus(event) => Some(event.kind.verb()),
+        Notice::Event(_) => None,
+    });
+    verbs.collect()
+}
+
 /// Asserts that a decision ends the Backup as Failed and gives its reason and text.
 pub(super) fn failed(decision: &Decision) -> (String, String) {
     let status = written(decision);
@@ -258,9 +290,11 @@ pub(super) fn failed(decision: &Decision) -> (String, String) {
     let ready = condition("Ready").expect("the condition Ready");
     let stalled = condition("Stalled").expect("the condition Stalled");
     assert_eq!((ready.status.as_str(), stalled.status.as_str()), ("False", "True"));
-    assert_eq!(decision.events.len(), 1, "one event tells of a failure");
-    assert!(decision.events[0].warning);
-    assert_eq!(decision.events[0].reason, ready.reason);
+    let events = events(decision);
+    assert_eq!(events.len(), 1, "one event tells of a failure");
+    assert!(events[0].warning);
+    assert_eq!(events[0].reason.as_str(), ready.reason);
+    assert_eq!(verbs(decision), ["failed"]);
     (ready.reason.clone(), status.failure_reason.unwrap_or_default())
 }
 

@@ -5,6 +5,7 @@ use holdfast_api::{
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use super::*;
+use crate::decision::{Event, Notice};
 
 fn backup(phase: &str, change: &Value) -> Backup {
     let mut whole = json("b1", phase, 0);
@@ -36,9 +37,9 @@ fn seen(phase: &str) -> Observed {
 }
 
 /// Applies a status that was decided, and decides again.
-fn again(observed: &Observed, decision: &Decision) -> Decision {
-    let Some(Write::Status(status)) = &decision.write else {
-        panic!("{decision:?}")
+fn again(observed: &Observed, release: &Release) -> Release {
+    let Some(Write::Status(status)) = &release.decision.write else {
+        panic!("{release:?}")
     };
     let mut next = observed.clone();
     next.backup.status = Some((**status).clone());
@@ -46,11 +47,23 @@ fn again(observed: &Observed, decision: &Decision) -> Decision {
 }
 
 fn freed() -> Option<Write> {
-    Some(Write::Release(json!({"finalizers": []})))
+    Some(Write::Metadata(json!({"finalizers": []})))
 }
 
-fn reason(decision: &Decision) -> &str {
-    decision.event.as_ref().map_or("", |event| event.reason.as_str())
+fn told(release: &Release) -> Option<&Event> {
+    release.decision.notices.iter().find_map(|notice| match notice {
+        Notice::Event(event) => Some(event),
+        Notice::Bus(_) => None,
+    })
+}
+
+fn reason(release: &Release) -> &str {
+    told(release).map_or("", |event| event.reason.as_str())
+}
+
+/// What it writes and tells.
+fn outcome(release: Release) -> (Option<Write>, Vec<Notice>) {
+    (release.decision.write, release.decision.notices)
 }
 
 #[test]
@@ -58,27 +71,27 @@ fn a_deleted_backup_says_so_and_is_purged() {
     for phase in ["Completed", "Failed"] {
         let observed = seen(phase);
         let decision = decide(&observed, at(1));
-        let Some(Write::Status(status)) = &decision.write else {
+        let Some(Write::Status(status)) = &decision.decision.write else {
             panic!("{decision:?}")
         };
         assert_eq!(status.phase, Some(BackupPhase::Deleting));
         assert_eq!(decision.purge.as_deref(), Some("repo"));
         let next = again(&observed, &decision);
-        assert_eq!((next.write, next.purge.as_deref()), (None, Some("repo")));
+        assert_eq!((next.decision.write, next.purge.as_deref()), (None, Some("repo")));
     }
 }
 
 #[test]
 fn what_others_own_is_left_to_them() {
     for phase in ["New", "InProgress", "Running"] {
-        assert_eq!(decide(&seen(phase), at(1)), Decision::default());
+        assert_eq!(decide(&seen(phase), at(1)), Release::from(Decision::wait()));
     }
     let mut alive = seen("Completed");
     alive.backup.metadata.deletion_timestamp = None;
     let mut free = seen("Completed");
     free.backup.metadata.finalizers = Some(vec!["another.io/finalizer".to_owned()]);
     for observed in [alive, free] {
-        assert_eq!(decide(&observed, at(1)), Decision::default());
+        assert_eq!(decide(&observed, at(1)), Release::from(Decision::wait()));
     }
 }
 
@@ -92,7 +105,7 @@ fn what_never_wrote_is_let_go_at_once() {
     };
     for observed in [unplanned, unbound] {
         let decision = decide(&observed, at(1));
-        assert_eq!((decision.write, decision.event), (freed(), None));
+        assert_eq!(outcome(decision), (freed(), Vec::new()));
     }
 }
 
@@ -130,13 +143,13 @@ fn files_out_of_reach_are_told_about_and_then_let_go() {
     for observed in cases {
         let decision = decide(&observed, at(1));
         assert_eq!(reason(&decision), "DataLeftBehind", "{decision:?}");
-        let Some(Write::Status(status)) = &decision.write else {
+        let Some(Write::Status(status)) = &decision.decision.write else {
             panic!("{decision:?}")
         };
         let told = status.conditions.iter().find(|one| one.type_ == STALLED).unwrap();
         assert_eq!((told.status.as_str(), told.reason.as_str()), ("True", "DataLeftBehind"));
         let next = again(&observed, &decision);
-        assert_eq!((next.write, next.event), (freed(), None));
+        assert_eq!(outcome(next), (freed(), Vec::new()));
     }
 }
 
@@ -154,8 +167,8 @@ fn other_finalizers_stay() {
         .push("another.io/finalizer".to_owned());
     let decision = decide(&observed, at(1));
     assert_eq!(
-        decision.write,
-        Some(Write::Release(json!({"finalizers": ["another.io/finalizer"]})))
+        decision.decision.write,
+        Some(Write::Metadata(json!({"finalizers": ["another.io/finalizer"]})))
     );
     assert_eq!(reason(&decision), "NamespaceTerminating");
 }
@@ -170,22 +183,20 @@ fn a_parent_waits_for_its_children_and_then_goes() {
     let decision = decide(&observed, at(1));
     assert!(decision.blocked);
     assert_eq!(reason(&decision), "BlockedByChildren");
-    assert!(decision.event.as_ref().unwrap().note.ends_with("c4 and 2 more"));
-    let Some(Write::Status(status)) = &decision.write else {
+    assert!(told(&decision).unwrap().note.ends_with("c4 and 2 more"));
+    let Some(Write::Status(status)) = &decision.decision.write else {
         panic!()
     };
     assert_eq!(status.phase, Some(BackupPhase::Completed));
     let waits = again(&observed, &decision);
-    assert_eq!(
-        (waits.write, waits.event, waits.purge, waits.blocked),
-        (None, None, None, true)
-    );
+    assert_eq!((waits.purge.as_deref(), waits.blocked), (None, true));
+    assert_eq!(outcome(waits), (None, Vec::new()));
     let free = Observed {
         dependents: Vec::new(),
         ..observed.clone()
     };
     let goes = again(&free, &decision);
-    let Some(Write::Status(status)) = &goes.write else {
+    let Some(Write::Status(status)) = &goes.decision.write else {
         panic!()
     };
     assert_eq!(status.phase, Some(BackupPhase::Deleting));
@@ -246,7 +257,7 @@ fn whole_and_slim_backups_agree_about_the_place() {
             let whole = backup("Completed", &change);
             let summary: BackupSummary = serde_json::from_value(serde_json::to_value(&whole).unwrap()).unwrap();
             assert_eq!(
-                place("b1", whole.status.as_ref().unwrap()),
+                Place::of("b1", whole.status.as_ref().unwrap().location("uid-b1").as_ref()),
                 summary.place(),
                 "{path} {claim}"
             );

@@ -24,7 +24,7 @@ fn batch(names: &[&str]) -> Batch {
 }
 
 pub(super) fn job(batch: &Batch, state: &str) -> Arc<Job> {
-    let mut job = purge_job("agent:1", Some("Never"), batch, Some("id-1"), Vec::new());
+    let mut job = purge_job("agent:1", Some("Never"), batch, Some("id-1".to_owned()), Vec::new()).unwrap();
     job.metadata.uid = Some(format!("uid-{}", job.name_any()));
     job.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
     let condition =
@@ -79,14 +79,14 @@ fn step(volume: &Volume, now: i64) -> Step {
 
 fn stalled(volume: &mut Volume, reason: Reason) {
     for backup in &mut volume.waiting {
-        Arc::make_mut(backup).status.stalled = Some(reason.as_str().to_owned());
+        Arc::make_mut(backup).status.trouble = Some(reason.as_str().to_owned());
     }
 }
 
 #[test]
 fn a_purge_job_is_named_by_its_content_and_tells_it() {
     let both = batch(&["b", "a"]);
-    let job = purge_job("agent:1", None, &both, Some("id-1"), Vec::new());
+    let job = purge_job("agent:1", None, &both, Some("id-1".to_owned()), Vec::new()).unwrap();
     assert_eq!(Batch::of(&job), Some(both.clone()));
     assert_eq!(both, batch(&["a", "b"]));
     assert_eq!(job.name_any(), purge_job_name(&both));
@@ -122,7 +122,7 @@ fn a_purge_pulls_with_the_secrets_of_all_its_backups() {
     };
     let waiting = [with("a", &["one", "two"]), with("b", &["two"]), with("c", &["three"])];
     let secrets = pull_secrets(&batch(&["a", "b"]), &waiting);
-    let job = purge_job("agent:1", None, &batch(&["a", "b"]), None, secrets);
+    let job = purge_job("agent:1", None, &batch(&["a", "b"]), None, secrets).unwrap();
     let pod = job.spec.unwrap().template.spec.unwrap();
     let names: Vec<String> = pod
         .image_pull_secrets
@@ -135,7 +135,7 @@ fn a_purge_pulls_with_the_secrets_of_all_its_backups() {
 
 #[test]
 fn a_job_that_only_looks_like_ours_is_not() {
-    let job = purge_job("agent:1", None, &batch(&["a"]), None, Vec::new());
+    let job = purge_job("agent:1", None, &batch(&["a"]), None, Vec::new()).unwrap();
     let mut renamed = job.clone();
     renamed.metadata.name = Some("holdfast-purge-0".to_owned());
     let mut unlabelled = job.clone();

@@ -63,7 +63,7 @@ fn what_gc_does_not_read_is_not_kept() {
     assert_eq!(backup.annotations().len(), 1);
     assert!(!backup.labels().contains_key("more"));
     assert_eq!(backup.policy_uid(), Some("pu"));
-    assert_eq!(backup.status.stalled, None);
+    assert_eq!(backup.status.trouble, None);
 }
 
 #[test]

@@ -66,7 +66,7 @@ impl Play {
                     .iter_mut()
                     .find(|one| one.metadata.uid == backup.metadata.uid)
                     .unwrap();
-                Arc::make_mut(told).status.stalled = Some(reason.as_str().to_owned());
+                Arc::make_mut(told).status.trouble = Some(reason.as_str().to_owned());
             }
             Step::Remove { job, batch, over, .. } => {
                 self.volume

@@ -1,9 +1,10 @@
+mod decide;
 mod model;
 mod slots;
 
 use std::sync::Arc;
 
-use holdfast_api::{Backup, BackupStatus, condition};
+use holdfast_api::{Backup, BackupStatus, condition, names::ANNOTATION_ADMITTED};
 use serde_json::{Value, json};
 
 use super::*;

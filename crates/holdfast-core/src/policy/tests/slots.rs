@@ -2,14 +2,14 @@ use jiff::SignedDuration;
 
 use super::*;
 
-const SLOT: &str = "2026-03-04T03:00:00Z";
+pub(super) const SLOT: &str = "2026-03-04T03:00:00Z";
 
 /// Daily at three, and seen by the scheduler on March 1st.
-fn daily(change: impl FnOnce(&mut Value)) -> BackupPolicy {
+pub(super) fn daily(change: impl FnOnce(&mut Value)) -> BackupPolicy {
     seen(policy("0 3 * * *", change), at("2026-03-01T12:00:00Z"))
 }
 
-fn made(policy: &BackupPolicy, slot: &str, phase: &str) -> Arc<Backup> {
+pub(super) fn made(policy: &BackupPolicy, slot: &str, phase: &str) -> Arc<Backup> {
     let mut backup = slot_backup(policy, BackupType::Datafile, at(slot), "");
     backup.status = Some(serde_json::from_value(json!({ "phase": phase })).unwrap());
     Arc::new(backup)

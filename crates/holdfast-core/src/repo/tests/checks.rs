@@ -9,8 +9,8 @@ fn a_new_repository_becomes_ready_write_by_write_with_names_first() {
     let mut news = Vec::new();
     for _ in 0..20 {
         let decision = decide(&observed, now());
-        news.extend(decision.news);
-        if let Some(Write::CreateSecret(_) | Write::CreateStorageClass(_)) = &decision.write {
+        news.extend(told(decision.notices).1);
+        if let Some(Write::Create(_)) = &decision.write {
             let status = status(&observed);
             assert!(status.generated_csi_driver_secret.is_some() && status.backup_pvc_name.is_some());
             assert!(status.generated_storage_class_name.is_some());
@@ -20,8 +20,8 @@ fn a_new_repository_becomes_ready_write_by_write_with_names_first() {
             None => break,
             Some(Write::Metadata(_)) => "finalizer",
             Some(Write::Status(_)) => "status",
-            Some(Write::CreateSecret(_)) => "secret",
-            Some(Write::CreateStorageClass(_)) => "class",
+            Some(Write::Create(Child::Secret(_))) => "secret",
+            Some(Write::Create(Child::StorageClass(_))) => "class",
             Some(other) => panic!("{other:?}"),
         });
         store(&mut observed, decision.write);
@@ -130,10 +130,10 @@ fn the_secret_follows_template_configuration_and_credential() {
     let template = "value1: new {{ index .Parameters \"key1\" }}\n".to_owned();
     observed.provider.as_mut().unwrap().spec.csi_driver_secret_template = Some(template);
     let decision = decide(&observed, now());
-    let Some(Write::UpdateSecret(updated)) = &decision.write else {
+    let Some(Write::Patch(target, _)) = &decision.write else {
         panic!("{decision:?}")
     };
-    assert_eq!(updated.metadata.resource_version.as_deref(), Some("7"));
+    assert_eq!(target.resource_version.as_deref(), Some("7"));
     let (events, ..) = settle(&mut observed);
     assert_eq!(
         observed.secret.as_ref().unwrap().data.as_ref().unwrap()["value1"].0,
@@ -226,7 +226,10 @@ fn what_the_api_server_refuses_is_told_and_tried_again() {
         let decision = decide(&observed, now());
         store(&mut observed, decision.write);
     }
-    assert!(matches!(decide(&observed, now()).write, Some(Write::CreateSecret(_))));
+    assert!(matches!(
+        decide(&observed, now()).write,
+        Some(Write::Create(Child::Secret(_)))
+    ));
     observed.refused = Some("secrets \"x\" is forbidden".to_owned());
     let (events, _, next) = settle(&mut observed);
     assert_eq!(said(&observed, STORAGE_CLASS_CREATED), "Unknown UnknownError");
@@ -234,7 +237,10 @@ fn what_the_api_server_refuses_is_told_and_tried_again() {
     assert_eq!(reasons(&events), ["UnknownError"]);
     assert_eq!(next, Next::After(Duration::from_secs(30)));
     observed.refused = None;
-    assert!(matches!(decide(&observed, now()).write, Some(Write::CreateSecret(_))));
+    assert!(matches!(
+        decide(&observed, now()).write,
+        Some(Write::Create(Child::Secret(_)))
+    ));
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! What a deleted repository waits for, and in which order its children go.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
 use super::{condition_types::DERIVED_OBJECTS_DELETED, *};
 
 /// A Ready repository with one claim, whose deletion was asked for.
@@ -77,11 +75,9 @@ fn children_go_in_order_and_with_their_uids() {
         let Some(write) = decide(&observed, now()).write else {
             break;
         };
-        let gone = matches!(write, Write::DeleteClaim(_));
+        let gone = matches!(&write, Write::Delete(target) if target.kind == Kind::Claim);
         match &write {
-            Write::DeleteClaim(target) | Write::DeleteStorageClass(target) | Write::DeleteSecret(target) => {
-                order.push(target.uid.clone());
-            }
+            Write::Delete(target) => order.push(target.uid.clone()),
             Write::Metadata(_) => order.push("finalizer".to_owned()),
             _ => {}
         }
@@ -153,16 +149,17 @@ fn other_finalizers_are_left_alone() {
     );
 }
 
+fn reword(observed: &mut Observed, now: Timestamp) {
+    for condition in &mut observed.repo.status.as_mut().unwrap().conditions {
+        condition.reason = "Other".to_owned();
+        condition.message = "in other words".to_owned();
+        condition.last_transition_time = Time(now);
+    }
+}
+
 /// Conditions are for people: whatever they say, the same is waited for, and as long.
 #[test]
 fn no_wait_rests_on_what_conditions_say() {
-    let reword = |observed: &mut Observed, now: Timestamp| {
-        for condition in &mut observed.repo.status.as_mut().unwrap().conditions {
-            condition.reason = "Other".to_owned();
-            condition.message = "in other words".to_owned();
-            condition.last_transition_time = Time(now);
-        }
-    };
     let mut waiting = observed();
     waiting.provider = None;
     settle(&mut waiting);
@@ -186,4 +183,27 @@ fn no_wait_rests_on_what_conditions_say() {
     reword(&mut going, later(599));
     settle_at(&mut going, later(600));
     assert_eq!(going.secret, None);
+}
+
+/// Nor is anything told anew, or made, because they say something else.
+#[test]
+fn nothing_is_told_again_because_conditions_were_reworded() {
+    let mut outdated = ready();
+    outdated.repo.spec.pv_reclaim_policy = PvReclaimPolicy::Delete;
+    let mut failed = ready();
+    failed.provider = None;
+    let mut held = deleting();
+    held.associated = vec!["a/b1".to_owned()];
+    for mut observed in [ready(), outdated, failed, held] {
+        settle(&mut observed);
+        let before = status(&observed);
+        reword(&mut observed, later(1));
+        let (events, news, _) = settle_at(&mut observed, later(1));
+        assert_eq!((events, news), (vec![], vec![]));
+        let after = status(&observed);
+        assert_eq!((before.phase, before.troubles), (after.phase, after.troubles));
+        observed.repo.status.as_mut().unwrap().conditions.clear();
+        let (events, news, _) = settle_at(&mut observed, later(2));
+        assert_eq!((events, news), (vec![], vec![]));
+    }
 }

@@ -180,7 +180,7 @@ fn templates_that_cannot_be_used_are_named() {
         let message = condition(&observed, kind).message;
         assert!(message.contains(words), "{message}");
         assert_eq!(events.len(), 1, "{events:?}");
-        assert_eq!((events[0].warning, &events[0].message), (true, &message));
+        assert_eq!((events[0].warning, &events[0].note), (true, &message));
         assert_eq!(news, [BackupRepoPhase::Failed]);
 
         observed.provider = Some(provider());

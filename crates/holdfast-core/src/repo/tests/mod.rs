@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use holdfast_api::{
     BackupRepo, BackupRepoPhase, BackupRepoSpec, BackupRepoStatus, PvReclaimPolicy, SecretReference, StorageProvider,
-    StorageProviderPhase, StorageProviderSpec, StorageProviderStatus, names as api_names,
+    StorageProviderPhase, StorageProviderSpec, StorageProviderStatus,
+    condition::{self, ConditionType},
+    event::BusEventKind,
+    names as api_names,
 };
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -12,14 +15,18 @@ use k8s_openapi::{
     api::core::v1::{PersistentVolumeClaim, Secret},
     apimachinery::pkg::{
         api::resource::Quantity,
-        apis::meta::v1::{Condition, ObjectMeta},
+        apis::meta::v1::{Condition, ObjectMeta, Time},
     },
 };
 
+use serde_json::{Value, json};
+
 use super::*;
+use crate::decision::{Child, Event, Kind, Next, Notice, Target};
 
 mod checks;
 mod deletion;
+mod identities;
 mod inputs;
 mod namespaces;
 mod providers;
@@ -121,41 +128,88 @@ fn store(observed: &mut Observed, write: Option<Write>) -> bool {
             observed.repo.metadata.finalizers = Some(list);
         }
         Write::Status(status) => observed.repo.status = Some(*status),
-        Write::CreateSecret(secret) => {
+        Write::Create(Child::Secret(secret)) => {
             assert_eq!(observed.secret, None);
             observed.secret = Some(*secret);
         }
-        Write::UpdateSecret(secret) => observed.secret = Some(*secret),
-        Write::CreateStorageClass(class) => {
+        Write::Create(Child::StorageClass(class)) => {
             assert_eq!(observed.storage_class, None);
             observed.storage_class = Some(*class);
         }
-        Write::CreateClaim(mut claim) => {
+        Write::Create(Child::Claim(mut claim)) => {
             claim.metadata.uid = Some(format!("claim-{}", observed.claims.len()));
             observed.claims.push(*claim);
         }
-        Write::ReleaseBackup(backup) => observed.waiting.retain(|waiting| *waiting != backup),
-        Write::DeleteClaim(target) => {
-            let claim = observed
-                .claims
-                .iter_mut()
-                .find(|claim| claim.metadata.uid.as_ref() == Some(&target.uid));
-            claim.unwrap().metadata.deletion_timestamp =
-                Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+        Write::Patch(target, change) if target.kind == Kind::Secret => {
+            let stored = observed.secret.as_mut().unwrap();
+            assert_eq!(Some(&target), Some(&Target::exactly(Kind::Secret, stored)));
+            merge(stored, &change);
         }
-        Write::DeleteStorageClass(_) => observed.storage_class = None,
-        Write::DeleteSecret(_) => observed.secret = None,
+        Write::Patch(target, change) => {
+            assert_eq!(target.kind, Kind::Backup);
+            assert_eq!(
+                change["metadata"]["labels"],
+                json!({api_names::LABEL_NEED_REPO_PVC: null})
+            );
+            observed.waiting.retain(|waiting| waiting_is_not(waiting, &target));
+        }
+        Write::Delete(target) => match target.kind {
+            Kind::Claim => {
+                let mut claims = observed.claims.iter_mut();
+                let claim = claims.find(|claim| claim.metadata.uid.as_ref() == Some(&target.uid));
+                claim.unwrap().metadata.deletion_timestamp = Some(Time(now()));
+            }
+            Kind::StorageClass => observed.storage_class = None,
+            Kind::Secret => observed.secret = None,
+            other => panic!("{other:?}"),
+        },
+        other @ Write::Create(_) => panic!("{other:?}"),
     }
     true
 }
 
+fn waiting_is_not(waiting: &Waiting, target: &Target) -> bool {
+    let guard = (&waiting.uid, Some(&waiting.resource_version));
+    guard != (&target.uid, target.resource_version.as_ref())
+}
+
+/// A merge (RFC 7386) of data and labels, as an API server does it.
+fn merge(secret: &mut Secret, change: &Value) {
+    let mut stored = serde_json::to_value(&*secret).unwrap();
+    for (key, value) in change["data"].as_object().unwrap() {
+        match value {
+            Value::Null => drop(stored["data"].as_object_mut().unwrap().remove(key)),
+            value => stored["data"][key] = value.clone(),
+        }
+    }
+    stored["metadata"]["labels"] = change["metadata"]["labels"].clone();
+    *secret = serde_json::from_value(stored).unwrap();
+}
+
+/// The Events among notices, and the phases that messages tell.
+fn told(notices: Vec<Notice>) -> (Vec<Event>, Vec<BackupRepoPhase>) {
+    let (mut events, mut news) = (Vec::new(), Vec::new());
+    for notice in notices {
+        match notice {
+            Notice::Event(event) => events.push(event),
+            Notice::Bus(message) => news.push(match message.kind {
+                BusEventKind::RepoReady => BackupRepoPhase::Ready,
+                BusEventKind::RepoFailed => BackupRepoPhase::Failed,
+                other => panic!("{other:?}"),
+            }),
+        }
+    }
+    (events, news)
+}
+
 /// Decides and writes until there is nothing to write; all events and news on the way.
-fn settle_at(observed: &mut Observed, now: Timestamp) -> (Vec<Event>, Vec<BackupRepoPhase>, Next) {
+fn settle_at(observed: &mut Observed, now: Timestamp) -> (Vec<Event>, Vec<BackupRepoPhase>, Next<Infallible>) {
     let (mut events, mut news) = (Vec::new(), Vec::new());
     for _ in 0..50 {
         let decision = decide(observed, now);
-        events.extend(decision.events);
-        news.extend(decision.news);
+        let (more_events, more_news) = told(decision.notices);
+        events.extend(more_events);
+        news.extend(more_news);
         if !store(observed, decision.write) {
             return (events, news, decision.next);
         }
@@ -163,7 +217,7 @@ fn settle_at(observed: &mut Observed, now: Timestamp) -> (Vec<Event>, Vec<Backup
     panic!("never settles: {:#?}", observed.repo.status);
 }
 
-fn settle(observed: &mut Observed) -> (Vec<Event>, Vec<BackupRepoPhase>, Next) {
+fn settle(observed: &mut Observed) -> (Vec<Event>, Vec<BackupRepoPhase>, Next<Infallible>) {
     settle_at(observed, now())
 }
 

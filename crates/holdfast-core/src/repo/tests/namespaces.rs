@@ -30,8 +30,8 @@ fn every_namespace_with_waiting_backups_gets_one_claim_and_then_the_labels_go() 
     let mut order = Vec::new();
     while let Some(write) = decide(&observed, now()).write {
         order.push(match &write {
-            Write::CreateClaim(claim) => format!("claim {}", claim.metadata.namespace.clone().unwrap()),
-            Write::ReleaseBackup(backup) => format!("release {}/{}", backup.namespace, backup.name),
+            Write::Create(Child::Claim(claim)) => format!("claim {}", claim.metadata.namespace.clone().unwrap()),
+            Write::Patch(backup, _) => format!("release {}/{}", backup.namespace, backup.name),
             other => panic!("{other:?}"),
         });
         store(&mut observed, Some(write));
@@ -192,7 +192,7 @@ fn refused_and_vanishing_claims_are_told_and_hold_up_nobody_else() {
     observed.waiting = vec![waiting("a", "b1"), waiting("b", "b1"), waiting("c", "b1")];
     let mut going = foreign("c", &observed);
     going.metadata.labels = Some(our_labels());
-    going.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+    going.metadata.deletion_timestamp = Some(Time(now()));
     observed.claims = vec![going];
     let (_, _, next) = settle(&mut observed);
     assert_eq!(said(&observed, CLAIMS_CREATED), "False ClaimNotCreated");
@@ -203,4 +203,28 @@ fn refused_and_vanishing_claims_are_told_and_hold_up_nobody_else() {
     );
     assert_eq!(observed.waiting, [waiting("a", "b1"), waiting("c", "b1")]);
     assert_eq!(next, Next::After(Duration::from_secs(30)));
+}
+
+#[test]
+fn what_is_refused_again_is_not_told_again() {
+    let mut observed = ready();
+    let refusal = strings(&[("a", "exceeded quota")]);
+    observed.refused_claims = refusal.clone();
+    observed.waiting = vec![waiting("a", "b1")];
+    let (events, ..) = settle(&mut observed);
+    assert_eq!(reasons(&events), ["ClaimNotCreated"]);
+    // The refusal is forgotten, so that it is tried again, and refused again.
+    observed.refused_claims.clear();
+    let decision = decide(&observed, now());
+    assert!(
+        matches!(decision.write, Some(Write::Create(Child::Claim(_)))),
+        "{decision:?}"
+    );
+    observed.refused_claims = refusal;
+    let (events, ..) = settle(&mut observed);
+    assert_eq!(events, []);
+    assert_eq!(said(&observed, CLAIMS_CREATED), "False ClaimNotCreated");
+    observed.refused_claims.clear();
+    settle(&mut observed);
+    assert_eq!(said(&observed, CLAIMS_CREATED), "True ClaimsCreated");
 }

@@ -1,7 +1,5 @@
 //! Providers and their CSI drivers.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
 use super::{super::provider::decide, *};
 
 /// Decides and writes until there is nothing to write; the reasons of the events.
@@ -9,15 +7,16 @@ fn settle(observed: &mut ObservedProvider) -> Vec<&'static str> {
     let mut reasons = Vec::new();
     for _ in 0..10 {
         let decision = decide(observed, now());
-        reasons.extend(decision.events.into_iter().map(|event| event.reason.as_str()));
+        reasons.extend(told(decision.notices).0.into_iter().map(|event| event.reason.as_str()));
         match decision.write {
             None => return reasons,
-            Some(ProviderWrite::Status(status)) => observed.provider.status = Some(*status),
-            Some(ProviderWrite::Metadata(patch)) => {
+            Some(decision::Write::Status(status)) => observed.provider.status = Some(*status),
+            Some(decision::Write::Metadata(patch)) => {
                 let list = patch["finalizers"].as_array().unwrap();
                 let list = list.iter().map(|name| name.as_str().unwrap().to_owned()).collect();
                 observed.provider.metadata.finalizers = Some(list);
             }
+            other => panic!("{other:?}"),
         }
     }
     panic!("never settles");

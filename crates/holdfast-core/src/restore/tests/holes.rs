@@ -1,7 +1,5 @@
 //! Ways in which a workload could come back on a volume that is not whole.
 
-use holdfast_api::RestorePlan;
-
 use super::*;
 use crate::pod::BIN_VOLUME;
 
@@ -16,9 +14,18 @@ fn half_written() -> World {
 impl World {
     /// The plan, once there is one.
     fn plan(&mut self) -> RestorePlan {
-        let plan = |world: &World| world.seen.restore.status.as_ref()?.plan.clone();
-        self.until(|world| plan(world).is_some());
-        plan(self).unwrap()
+        self.until(|world| world.seen.plan().is_some());
+        self.seen.plan().unwrap().clone()
+    }
+
+    /// The Jobs of a plan: the one that checks, and the one that writes.
+    fn jobs(&self, plan: &RestorePlan) -> [Job; 2] {
+        let (settings, restore, work) = (&self.seen.settings, &self.seen.restore, plan.job().unwrap());
+        let tool = || tool::current(&self.seen, plan, work).ok().unwrap();
+        [
+            jobs::verify_job(settings, restore, plan, work, tool(), at(0)).unwrap(),
+            jobs::restore_job(settings, restore, plan, work, tool(), at(0)).unwrap(),
+        ]
     }
 
     fn next(&mut self, name: &str) {
@@ -38,9 +45,9 @@ impl World {
         panic!("not reached: {:?}", self.seen.restore.status);
     }
 
-    fn failed_for(&self, reason: Reason) {
+    pub(super) fn failed_for(&self, reason: Reason) {
         let status = self.seen.restore.status.as_ref().unwrap();
-        assert_eq!(phase(&self.seen.restore), RestoreJobPhase::Failed, "{status:?}");
+        assert_eq!(self.seen.restore.phase(), RestoreJobPhase::Failed, "{status:?}");
         let stalled = status.conditions.iter().find(|c| c.type_ == "Stalled").unwrap();
         assert_eq!(stalled.reason, reason.as_str(), "{stalled:?}");
     }
@@ -77,8 +84,7 @@ fn a_second_restore_that_writes_nothing_leaves_the_half_written_volume_held() {
     // Taken over, then deleted.
     let mut world = half_written();
     world.until(|world| world.suspend_lock().unwrap().name == "r2");
-    world.seen.restore.metadata.deletion_timestamp =
-        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(world.now)));
+    world.delete();
     world.settle();
     assert!(world.seen.restore.finalizers().is_empty());
     world.stays_held();
@@ -86,7 +92,7 @@ fn a_second_restore_that_writes_nothing_leaves_the_half_written_volume_held() {
     world.next("r3");
     world.write = Some(WriteEnd::Restored);
     world.settle();
-    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Completed);
+    assert_eq!(world.seen.restore.phase(), RestoreJobPhase::Completed);
     assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
 }
 
@@ -131,7 +137,7 @@ fn a_check_whose_pod_never_starts_is_given_up_and_its_job_removed() {
     });
     world.seen.verify_pods = vec![serde_json::from_value(pod).unwrap()];
     world.settle();
-    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::InProgressPhy);
+    assert_eq!(world.seen.restore.phase(), RestoreJobPhase::InProgressPhy);
     assert!(world.seen.verify.is_some());
     world.now += 600;
     world.settle();
@@ -146,14 +152,14 @@ fn a_mark_that_somebody_took_away_does_not_lose_the_count() {
     world.until(|world| world.suspend_lock().is_some());
     world.set.annotations_mut().remove(ANNOTATION_HELD);
     world.settle();
-    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Completed);
+    assert_eq!(world.seen.restore.phase(), RestoreJobPhase::Completed);
     assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
 }
 
 #[test]
 fn a_job_that_the_api_server_never_took_leaves_the_volume_as_it_was() {
     let mut world = world(Some(true), None);
-    world.until(|world| run::touched(&world.seen.restore));
+    world.until(World::is_touched);
     world.seen.refused = Some("quota".to_owned());
     world.step();
     // The refusal is forgotten with the process that heard it.
@@ -168,21 +174,19 @@ fn a_drained_pod_of_a_restore_counts_as_an_attempt() {
     let mut world = world(Some(true), None);
     let plan = world.plan();
     let rules = |job: Job| job.spec.unwrap().pod_failure_policy.unwrap().rules;
-    let settings = &world.seen.settings;
     let ignored = |job| rules(job).iter().any(|rule| rule.action == "Ignore");
-    assert!(!ignored(jobs::restore_job(settings, &world.seen.restore, &plan, at(0))));
-    assert!(ignored(jobs::verify_job(settings, &world.seen.restore, &plan, at(0))));
+    let [check, write] = world.jobs(&plan);
+    assert!(!ignored(write));
+    assert!(ignored(check));
 }
 
 #[test]
 fn the_check_needs_of_the_cluster_what_the_restore_will_need() {
     let mut world = world(Some(true), None);
     let plan = world.plan();
-    let (settings, restore) = (&world.seen.settings, &world.seen.restore);
     let container = |job: Job| job.spec.unwrap().template.spec.unwrap().containers.remove(0);
-    let check = container(jobs::verify_job(settings, restore, &plan, at(0)));
-    let write = container(jobs::restore_job(settings, restore, &plan, at(0)));
-    assert_eq!(check.image.as_deref(), Some(plan.image.as_str()));
+    let [check, write] = world.jobs(&plan).map(container);
+    assert_eq!(check.image.as_deref(), Some(plan.job().unwrap().tool.image.as_str()));
     assert_eq!(
         (&check.image, &check.env, &check.env_from),
         (&write.image, &write.env, &write.env_from)

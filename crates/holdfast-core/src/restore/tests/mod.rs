@@ -1,16 +1,28 @@
 use holdfast_api::{
-    condition::holds,
+    RestoreJob, RestorePlan,
+    condition::{Reason, holds},
     names::{ANNOTATION_HELD, LABEL_RESTORE_UID},
     suspend_lock::SuspendLock,
 };
-use k8s_openapi::api::apps::v1::StatefulSet;
+use jiff::SignedDuration;
+use k8s_openapi::{
+    api::{apps::v1::StatefulSet, batch::v1::Job, core::v1::Pod},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use kube::ResourceExt as _;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::decision::{Child, Event, Notice};
 
 mod holes;
+mod stored;
+mod wording;
+mod world;
 mod writers;
+
+use world::{World, WriteEnd, world};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + seconds).unwrap()
@@ -74,8 +86,16 @@ fn observed() -> Observed {
     }
 }
 
+/// The Event that a decision tells, if any.
+fn event(decision: &Decision) -> Option<&Event> {
+    decision.notices.iter().find_map(|notice| match notice {
+        Notice::Event(event) => Some(event),
+        Notice::Bus(_) => None,
+    })
+}
+
 fn end(decision: &Decision) -> (RestoreJobPhase, Reason) {
-    match (&decision.write, &decision.event) {
+    match (&decision.write, event(decision)) {
         (Some(Write::Status(status)), Some(event)) => (status.phase.unwrap(), event.reason),
         other => panic!("{other:?}"),
     }
@@ -88,7 +108,7 @@ fn everything_that_can_be_refused_is_refused_before_anything_is_touched() {
         change(&mut seen);
         let decision = decide(&seen, at(700));
         assert_eq!(end(&decision), (RestoreJobPhase::Failed, reason), "{decision:?}");
-        assert!(decision.event.as_ref().unwrap().note.contains(text), "{decision:?}");
+        assert!(event(&decision).unwrap().note.contains(text), "{decision:?}");
     };
     refused(
         &|seen| seen.workloads.clear(),
@@ -186,141 +206,11 @@ fn names_that_do_not_exist_have_a_grace() {
     );
 }
 
-/// A cluster of one StatefulSet, as far as restores can see it. It applies what is decided, and lets Jobs end as told.
-struct World {
-    seen: Observed,
-    set: StatefulSet,
-    verify: Option<bool>,
-    write: Option<WriteEnd>,
-    ever_written: bool,
-    now: i64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum WriteEnd {
-    Restored,
-    Dirty,
-    Clean,
-    Silent,
-}
-
-impl World {
-    fn job(&self, kind: &str, state: Option<(&str, Option<Value>)>) -> (Job, Vec<Pod>) {
-        let conditions = state
-            .as_ref()
-            .map(|(state, _)| json!([{"type": state, "status": "True"}]));
-        let job = serde_json::from_value(json!({
-            "metadata": {"name": kind, "uid": kind, "labels": {LABEL_RESTORE_UID: self.seen.restore.uid()}, "creationTimestamp": at(self.now).to_string()},
-            "status": {"conditions": conditions}
-        }))
-        .unwrap();
-        let pods = state.and_then(|(state, message)| {
-            let message = message?;
-            let phase = if state == "Complete" { "Succeeded" } else { "Failed" };
-            Some(serde_json::from_value(json!({
-                "metadata": {"name": kind},
-                "status": {"phase": phase, "containerStatuses": [{"name": "restore", "image": "", "imageID": "", "ready": false, "restartCount": 0,
-                    "state": {"terminated": {"exitCode": i32::from(state != "Complete"), "message": message.to_string()}}}]}
-            })).unwrap())
-        });
-        (job, pods.into_iter().collect())
-    }
-
-    /// One pass; false when nothing was written.
-    fn step(&mut self) -> bool {
-        self.now += 1;
-        self.seen.workloads = vec![Workload::stateful_set(&self.set)];
-        self.seen.holder = match self.seen.workloads[0].suspend_lock() {
-            None => LockHolder::Nobody,
-            Some(lock) if Some(&lock.uid) == self.seen.restore.uid().as_ref() => LockHolder::Ours,
-            Some(_) => LockHolder::Over,
-        };
-        let decision = decide(&self.seen, at(self.now));
-        let Some(write) = decision.write else { return false };
-        match write {
-            Write::Status(status) => self.seen.restore.status = Some(*status),
-            Write::Metadata(metadata) => {
-                self.seen.restore.metadata.finalizers = serde_json::from_value(metadata["finalizers"].clone()).unwrap()
-            }
-            Write::Workload(_, patch) => self.patch(&patch),
-            Write::DeleteJob { name, .. } if name == "verify" => self.seen.verify = None,
-            Write::DeleteJob { .. } => (self.seen.write, self.seen.write_pods) = (None, Vec::new()),
-            Write::CreateJob(job) if job.name_any().starts_with("holdfast-verify-") => {
-                let state = self
-                    .verify
-                    .map(|good| if good { ("Complete", None) } else { ("Failed", None) });
-                let (job, pods) = self.job("verify", state);
-                (self.seen.verify, self.seen.verify_pods) = (Some(job), pods);
-            }
-            Write::CreateJob(_) => {
-                assert_eq!(
-                    self.set.spec.as_ref().unwrap().replicas,
-                    Some(0),
-                    "written while the workload runs"
-                );
-                self.ever_written |= self.write != Some(WriteEnd::Clean);
-                let result = |dirty: bool| {
-                    Some(json!({"v": 1, "outcome": "Failed", "reason": "ToolFailed", "message": "m", "dirty": dirty}))
-                };
-                let state = self.write.map(|end| match end {
-                    WriteEnd::Restored => ("Complete", None),
-                    WriteEnd::Dirty => ("Failed", result(true)),
-                    WriteEnd::Clean => ("Failed", result(false)),
-                    WriteEnd::Silent => ("Failed", None),
-                });
-                let (job, pods) = self.job("write", state);
-                (self.seen.write, self.seen.write_pods) = (Some(job), pods);
-            }
-        }
-        true
-    }
-
-    fn patch(&mut self, patch: &Value) {
-        let spec = self.set.spec.as_mut().unwrap();
-        spec.replicas = Some(i32::try_from(patch["spec"]["replicas"].as_i64().unwrap()).unwrap());
-        let status = self.set.status.as_mut().unwrap();
-        status.ready_replicas = spec.replicas;
-        let annotations = self.set.annotations_mut();
-        match patch["metadata"]["annotations"][ANNOTATION_HELD].as_str() {
-            Some(mark) => annotations.insert(ANNOTATION_HELD.to_owned(), mark.to_owned()),
-            None => annotations.remove(ANNOTATION_HELD),
-        };
-    }
-
-    fn suspend_lock(&self) -> Option<SuspendLock> {
-        Workload::stateful_set(&self.set).suspend_lock()
-    }
-
-    fn replicas(&self) -> i32 {
-        self.set.spec.as_ref().unwrap().replicas.unwrap()
-    }
-
-    fn settle(&mut self) {
-        for _ in 0..40 {
-            if !self.step() {
-                return;
-            }
-        }
-        panic!("never comes to rest: {:?}", self.seen.restore.status);
-    }
-}
-
-fn world(verify: Option<bool>, write: Option<WriteEnd>) -> World {
-    World {
-        seen: observed(),
-        set: set(|_| {}),
-        verify,
-        write,
-        ever_written: false,
-        now: 1,
-    }
-}
-
 #[test]
 fn a_restore_stops_writes_and_brings_back_all_replicas() {
     let mut world = world(Some(true), Some(WriteEnd::Restored));
     world.settle();
-    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Completed);
+    assert_eq!(world.seen.restore.phase(), RestoreJobPhase::Completed);
     assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
 }
 
@@ -328,7 +218,7 @@ fn a_restore_stops_writes_and_brings_back_all_replicas() {
 fn a_backup_that_does_not_verify_stops_nothing() {
     let mut world = world(Some(false), None);
     world.settle();
-    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Failed);
+    assert_eq!(world.seen.restore.phase(), RestoreJobPhase::Failed);
     assert_eq!(
         (world.replicas(), world.suspend_lock(), world.ever_written),
         (3, None, false)
@@ -353,7 +243,7 @@ fn a_half_written_volume_keeps_its_workload_down_and_a_second_restore_takes_over
         };
         world.write = Some(WriteEnd::Restored);
         world.settle();
-        assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Completed);
+        assert_eq!(world.seen.restore.phase(), RestoreJobPhase::Completed);
         assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
     }
 }
@@ -362,7 +252,7 @@ fn a_half_written_volume_keeps_its_workload_down_and_a_second_restore_takes_over
 fn a_restore_that_wrote_nothing_brings_the_workload_back() {
     let mut world = world(Some(true), Some(WriteEnd::Clean));
     world.settle();
-    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Failed);
+    assert_eq!(world.seen.restore.phase(), RestoreJobPhase::Failed);
     assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
 }
 
@@ -377,7 +267,7 @@ proptest! {
             world.step();
         }
         if delete {
-            world.seen.restore.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(world.now)));
+            world.delete();
         }
         for _ in 0..40 {
             world.step();
@@ -393,7 +283,7 @@ proptest! {
         if delete {
             prop_assert!(world.seen.restore.finalizers().is_empty());
             // From the moment before the Job is created, nobody can be sure.
-            prop_assert!(world.suspend_lock().is_none() || run::touched(&world.seen.restore));
+            prop_assert!(world.suspend_lock().is_none() || world.is_touched());
         }
     }
 }

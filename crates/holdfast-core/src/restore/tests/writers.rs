@@ -13,11 +13,11 @@ fn pod(name: &str, claim: &str, labels: &Value) -> Pod {
     .unwrap()
 }
 
-fn foreign() -> Pod {
+pub(super) fn foreign() -> Pod {
     pod("other-0", "data-db-0", &json!({"app": "other"}))
 }
 
-fn backup_pod() -> Pod {
+pub(super) fn backup_pod() -> Pod {
     pod("b2-x", "data-db-0", &json!({LABEL_BACKUP_UID: "b2-uid"}))
 }
 
@@ -31,7 +31,7 @@ fn a_pod_of_somebody_else_refuses_the_restore_before_anything_is_touched() {
     assert_eq!(status.phase, Some(RestoreJobPhase::New), "it may just be leaving");
     let decision = decide(&seen, at(31));
     assert_eq!(end(&decision), (RestoreJobPhase::Failed, Reason::TargetInUse));
-    let note = decision.event.unwrap().note;
+    let note = &event(&decision).unwrap().note;
     assert!(note.contains("other-0") && note.contains("data-db-0"), "{note}");
 }
 
@@ -82,7 +82,7 @@ fn disturbed(by: Pod, when: impl Fn(&World) -> bool) -> World {
 #[test]
 fn who_comes_between_the_check_and_the_stop_keeps_the_workload_running() {
     let world = disturbed(foreign(), |world| world.seen.verify.is_some());
-    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Failed);
+    assert_eq!(world.seen.restore.phase(), RestoreJobPhase::Failed);
     assert!(!world.ever_written);
     assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
 }
@@ -90,7 +90,7 @@ fn who_comes_between_the_check_and_the_stop_keeps_the_workload_running() {
 #[test]
 fn who_comes_between_the_stop_and_the_first_byte_gets_the_workload_back() {
     let world = disturbed(foreign(), |world| world.suspend_lock().is_some());
-    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Failed);
+    assert_eq!(world.seen.restore.phase(), RestoreJobPhase::Failed);
     assert!(!world.ever_written);
     assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
 }
@@ -98,15 +98,26 @@ fn who_comes_between_the_stop_and_the_first_byte_gets_the_workload_back() {
 #[test]
 fn a_backup_that_came_with_the_stop_delays_the_first_byte_but_does_not_keep_the_workload_down() {
     let mut world = disturbed(backup_pod(), |world| world.suspend_lock().is_some());
-    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::InProgressPhy);
+    assert_eq!(world.seen.restore.phase(), RestoreJobPhase::InProgressPhy);
     assert!(!world.ever_written);
     world.now += 601;
-    world.step();
-    // The database does not stay down for it: the restore begins anew once the Backup has ended.
-    assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
     world.settle();
+    // The database does not stay down for it, and does not go up and down either: the restore is given up.
     assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
+    world.failed_for(Reason::TargetInUse);
+    // Nothing goes on once the Backup has ended.
     world.seen.mounting.clear();
     world.settle();
-    assert_eq!(phase(&world.seen.restore), RestoreJobPhase::Completed);
+    world.failed_for(Reason::TargetInUse);
+    assert!(!world.ever_written);
+    assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
+}
+
+#[test]
+fn a_backup_that_ends_in_time_only_delays_the_first_byte() {
+    let mut world = disturbed(backup_pod(), |world| world.suspend_lock().is_some());
+    world.seen.mounting.clear();
+    world.settle();
+    assert_eq!(world.seen.restore.phase(), RestoreJobPhase::Completed);
+    assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
 }

@@ -1,0 +1,79 @@
+//! What a decision about a RestoreJob rests on.
+
+use holdfast_api::{Backup, BackupTool, RestoreJob, RestoreJobStatus, RestorePlan};
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+
+use super::workload::Workload;
+use crate::{decision, settings::Settings};
+
+/// What follows from an observation.
+pub type Decision = decision::Decision<RestoreJobStatus, Read>;
+/// What shall be written.
+pub type Write = decision::Write<RestoreJobStatus>;
+
+/// What can be read. Restores are rare, so it is everything, from the API server itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// All that [`Observed`] holds.
+    Everything,
+}
+
+/// Who has the suspend lock of the workload, besides this restore.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LockHolder {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// This RestoreJob.
+    Ours,
+    /// Another RestoreJob that is at work.
+    AtWork(String),
+    /// Another RestoreJob that failed or is gone: its lock may be taken over.
+    Over,
+}
+
+/// Everything that a decision rests on, all of it read just now.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// What the installation chose.
+    pub settings: Settings,
+    /// The RestoreJob.
+    pub restore: RestoreJob,
+    /// The Backup that it names; only looked up for a new RestoreJob.
+    pub backup: Option<Backup>,
+    /// The tool that the plan, or else the Backup, names.
+    pub tool: Option<BackupTool>,
+    /// Why the Backup or the tool cannot be read, where it is there and cannot.
+    pub unreadable: Option<String>,
+    /// For a new RestoreJob the workloads that match; later the planned one, if it is still there.
+    pub workloads: Vec<Workload>,
+    /// Who has the lock of the first of them.
+    pub holder: LockHolder,
+    /// Its pods that have not ended.
+    pub pods: Vec<Pod>,
+    /// Every pod of the namespace that mounts a target claim ([`target_of`](super::target_of)), whoever it belongs to.
+    pub mounting: Vec<Pod>,
+    /// The Job that checks the backup.
+    pub verify: Option<Job>,
+    /// Its pods.
+    pub verify_pods: Vec<Pod>,
+    /// The Job that restores.
+    pub write: Option<Job>,
+    /// Its pods.
+    pub write_pods: Vec<Pod>,
+    /// What the API server said when it refused the Job that was last asked for.
+    pub refused: Option<String>,
+}
+
+impl Observed {
+    /// The plan, once there is one.
+    pub(super) fn plan(&self) -> Option<&RestorePlan> {
+        self.restore.status.as_ref()?.plan.as_ref()
+    }
+
+    /// The workload of the plan, if it is still that one.
+    pub(super) fn planned_workload(&self) -> Option<&Workload> {
+        let planned = self.plan()?.workload.as_ref()?;
+        self.workloads.first().filter(|workload| workload.uid() == planned.uid)
+    }
+}

@@ -1,0 +1,120 @@
+//! Whoever undoes a suspension asks here: whose Jobs they are, whether anything may have been written, and how the workload
+//! comes back.
+
+use holdfast_api::{RestoreJob, RestorePlan, Stop, Unknown, condition::Reason, names::LABEL_RESTORE_UID};
+use jiff::Timestamp;
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+
+use super::jobs;
+use super::observed::{LockHolder, Observed, Write};
+use super::verdict::Verdict;
+use super::workload::Workload;
+use crate::decision::{Event, Target};
+use crate::pod::failure;
+
+/// Whether a Job carries this restore's uid: the only sign that it is its own.
+pub(super) fn is_ours(job: &Job, restore: &RestoreJob) -> bool {
+    let uid = job.labels().get(LABEL_RESTORE_UID);
+    uid.is_some() && uid == restore.metadata.uid.as_ref()
+}
+
+/// Whether the volumes may have been written.
+pub(super) fn is_touched(plan: &RestorePlan) -> bool {
+    plan.writing.is_some()
+}
+
+/// Whether no other restore Job can have been there than the one that is.
+pub(super) fn is_first(plan: &RestorePlan) -> bool {
+    plan.writing.as_ref().is_some_and(|writing| writing.attempt == 1)
+}
+
+/// Whether the lock was taken over from a restore that may have left the volumes half written.
+pub(super) fn is_taken_over(workload: &Workload) -> bool {
+    workload.suspend_lock().is_none_or(|lock| lock.dirty)
+}
+
+/// Ends because a Job's name is somebody else's.
+pub(super) fn name_taken(observed: &Observed, plan: &RestorePlan, workload: Option<&Workload>, job: &Job) -> Verdict {
+    let text = format!(
+        "a job named \"{}\" exists that does not belong to this RestoreJob",
+        job.name_any()
+    );
+    // Its own Job may have been there before.
+    if is_touched(plan) {
+        return dirty(plan, &text);
+    }
+    untouched(observed, workload, Reason::NameTaken, text)
+}
+
+/// Remembers that the restore is given up before a byte was written: said before the workload comes back, or a later pass
+/// could not tell.
+pub(super) fn give_up(plan: &RestorePlan, reason: Reason, text: &str, now: Timestamp) -> Verdict {
+    Verdict::note(plan, |plan| {
+        plan.writing = None;
+        plan.stop = Some(Stop {
+            reason: reason.as_str().to_owned(),
+            text: text.to_owned(),
+            since: Time(now),
+            unknown: Unknown::new(),
+        });
+    })
+}
+
+/// Ends a restore whose volumes may be half written: the workload stays suspended.
+pub(super) fn dirty(plan: &RestorePlan, why: &str) -> Verdict {
+    let workload = plan.workload.clone().unwrap_or_default();
+    let backup = plan.job().map(|work| work.backup.name.clone()).unwrap_or_default();
+    let text = format!(
+        "the target volume may be half written, so {} stays at 0 replicas ({why}). Ways on: create another RestoreJob of {backup}, or of an older Backup; both take the hold over and give back {} replicas",
+        workload.title(),
+        workload.replicas
+    );
+    Verdict::Fail(Reason::TargetDirty, text)
+}
+
+/// Ends a restore that has written nothing: first the workload comes back, then the status says so. Where an earlier
+/// restore left the volumes half written, it stays suspended.
+pub(super) fn untouched(observed: &Observed, workload: Option<&Workload>, reason: Reason, text: String) -> Verdict {
+    let Some(workload) = workload.filter(|_| observed.holder == LockHolder::Ours) else {
+        return Verdict::Fail(reason, text);
+    };
+    if !is_taken_over(workload) {
+        return resume(observed, workload, &text);
+    }
+    let why = format!("an earlier restore did not end well, and this one wrote nothing: {text}");
+    match observed.plan() {
+        Some(plan) => dirty(plan, &why),
+        None => Verdict::Fail(Reason::TargetDirty, why),
+    }
+}
+
+/// The patch that brings the workload back, with the count that its own lock remembers.
+pub(super) fn resume(observed: &Observed, workload: &Workload, why: &str) -> Verdict {
+    let planned = observed.plan().and_then(|plan| plan.workload.as_ref());
+    let replicas = workload
+        .suspend_lock()
+        .map(|lock| lock.replicas)
+        .or(planned.map(|planned| planned.replicas))
+        .unwrap_or(1);
+    let note = format!("{} gets its {replicas} replicas back: {why}", workload.title());
+    let write = Write::Patch(workload.target(), Workload::resume(replicas));
+    Verdict::Write(write, Some(Event::normal(Reason::ScalingUp, note)))
+}
+
+/// What the newest of the pods that failed says.
+pub(super) fn newest_failure(pods: &[Pod]) -> Option<(Reason, String)> {
+    let mut ended: Vec<&Pod> = pods.iter().collect();
+    ended.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
+    ended
+        .iter()
+        .rev()
+        .find_map(|pod| failure(pod, jobs::CONTAINER))
+        .map(|failure| (failure.reason, failure.message))
+}
+
+/// Deletes a Job of this restore, whatever its state.
+pub(super) fn delete(job: &Job) -> Verdict {
+    Verdict::write(Write::Delete(Target::any_state(crate::decision::Kind::Job, job)))
+}
