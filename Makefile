@@ -40,6 +40,7 @@ generated:
 	cargo xtask check-deps
 	cargo xtask check-files
 	cargo xtask check-lists
+	cargo xtask check-circles
 
 .PHONY: unit
 unit:

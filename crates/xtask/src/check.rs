@@ -126,6 +126,16 @@ pub(crate) fn collect(folder: &Path, sources: &mut Vec<PathBuf>) -> anyhow::Resu
     Ok(())
 }
 
+/// Whether a source file, by its path, holds nothing but tests.
+pub(crate) fn is_test(name: &str) -> bool {
+    name.contains("/tests/") || name.ends_with("/tests.rs")
+}
+
+/// A source without its module of tests, which ends it.
+pub(crate) fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
+}
+
 /// Fails with what is wrong, if anything is.
 pub(crate) fn report(wrong: &[String]) -> anyhow::Result<()> {
     if wrong.is_empty() {

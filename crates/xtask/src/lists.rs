@@ -10,7 +10,7 @@ use holdfast_api::{
     metric,
 };
 
-use crate::check::{collect, report};
+use crate::check::{collect, is_test, report, without_tests};
 
 /// Stands in the line, or in a comment before it, where a word means what Kubernetes means by it.
 const KUBERNETES: &str = "Kubernetes' own word";
@@ -74,16 +74,11 @@ fn words() -> BTreeMap<String, &'static str> {
     reasons.chain(types).chain(events).chain(metrics).collect()
 }
 
-fn is_test(name: &str) -> bool {
-    name.contains("/tests/") || name.ends_with("/tests.rs")
-}
-
-/// The lines of a file that hold a word as text, and what it should be instead. A module of tests ends the file.
+/// The lines of a file that hold a word as text, and what it should be instead.
 fn found(text: &str, words: &BTreeMap<String, &'static str>) -> Vec<(usize, String)> {
-    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let mut found = Vec::new();
     let mut excused_by_comment = false;
-    for (number, line) in code.lines().enumerate() {
+    for (number, line) in without_tests(text).lines().enumerate() {
         let comment = line.trim_start().starts_with("//");
         let excused = excused_by_comment || line.contains(KUBERNETES);
         excused_by_comment = comment && line.contains(KUBERNETES);
@@ -91,17 +86,7 @@ fn found(text: &str, words: &BTreeMap<String, &'static str>) -> Vec<(usize, Stri
             continue;
         }
         for literal in literals(line) {
-            let subject = literal
-                .strip_prefix(SUBJECTS)
-                .unwrap_or(literal)
-                .trim_start_matches('.');
-            let event = || {
-                words
-                    .iter()
-                    .find(|(word, kind)| **kind == "BusEventKind" && subject.starts_with(*word))
-            };
-            let known = words.get_key_value(literal).or_else(event);
-            if let Some((word, kind)) = known {
+            if let Some((kind, word)) = listed(literal, words) {
                 found.push((
                     number + 1,
                     format!("\"{literal}\" where the {kind} {word} of holdfast-api belongs"),
@@ -110,6 +95,23 @@ fn found(text: &str, words: &BTreeMap<String, &'static str>) -> Vec<(usize, Stri
         }
     }
     found
+}
+
+/// The word of a list that a text holds, and which list that is: the word itself, any subject of the bus, or the full name
+/// of a metric.
+fn listed<'a>(literal: &str, words: &'a BTreeMap<String, &'static str>) -> Option<(&'static str, &'a str)> {
+    let of_bus = literal.contains(SUBJECTS);
+    let subject = literal.trim_start_matches(SUBJECTS).trim_start_matches('.');
+    let full_metric = literal.starts_with("holdfast_");
+    let is = |word: &str, kind: &str| match kind {
+        "BusEventKind" => subject.starts_with(word),
+        "metric" => literal == word || (full_metric && literal.ends_with(&format!("_{word}"))),
+        _ => literal == word,
+    };
+    let found = words.iter().find(|(word, kind)| is(word, kind));
+    found
+        .map(|(word, kind)| (*kind, word.as_str()))
+        .or(of_bus.then_some(("BusEventKind", "filter or subject")))
 }
 
 /// The texts between quotes in a line.
@@ -146,10 +148,12 @@ mod tests {
             "bus.wake(&[\"backup.completed.>\", \"holdfast.v1.repo.ready.x\"]);\n",
             "counter(\"slots_total\");\n",
             "let d = \"the NameTaken reason\";\n",
+            "format!(\"holdfast.v1.backup.{verb}\"); alert(\"holdfast_scheduler_slots_total\");\n",
+            "let e = \"holdfast_slots\";\n",
             "#[cfg(test)]\nmod tests {\n    let e = \"NameTaken\";\n}\n",
         );
         assert!(uses("x(Reason::NotFound)", "Reason::NotFound") && !uses("Reason::NotFoundHere", "Reason::NotFound"));
         let lines: Vec<usize> = found(text, &words()).into_iter().map(|(line, _)| line).collect();
-        assert_eq!(lines, [1, 3, 5, 5, 6]);
+        assert_eq!(lines, [1, 3, 5, 5, 6, 8, 8]);
     }
 }

@@ -1,6 +1,7 @@
 //! Tasks of this workspace: files that are generated from the sources, and checks of the tree.
 
 mod check;
+mod circles;
 mod docs;
 mod generate;
 mod lists;
@@ -31,6 +32,8 @@ enum Task {
     CheckFiles,
     /// Fail if a word of a closed list is typed as text outside the crate that declares it.
     CheckLists,
+    /// Fail if files of a crate use each other in a circle.
+    CheckCircles,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -45,6 +48,7 @@ fn main() -> anyhow::Result<()> {
         Task::CheckDeps => check::dependencies(&root),
         Task::CheckFiles => check::files(&root),
         Task::CheckLists => lists::check(&root),
+        Task::CheckCircles => circles::check(&root),
     }
 }
 
