@@ -47,9 +47,9 @@ impl Memory {
         look(&mut self.lock().history)
     }
 
-    /// Notes why retention deletes a Backup; false if that was noted before, and only the watch does not show it yet.
-    pub(crate) fn retire(&self, uid: &str, reason: Reason) -> bool {
-        self.lock().retired.insert(uid.to_owned(), reason).is_none()
+    /// Notes why retention deletes a Backup.
+    pub(crate) fn retire(&self, uid: &str, reason: Reason) {
+        self.lock().retired.insert(uid.to_owned(), reason);
     }
 
     /// The deletion did not happen, or not surely.
@@ -57,7 +57,7 @@ impl Memory {
         self.lock().retired.remove(uid);
     }
 
-    /// Why retention deleted this Backup, if it did.
+    /// Why retention deleted this Backup, if it did: the watch may not show that yet.
     pub(crate) fn why_retired(&self, uid: &str) -> Option<Reason> {
         self.lock().retired.get(uid).copied()
     }

@@ -1,8 +1,8 @@
 //! What is removed, and what never: retention, and the way of a deleted Backup to its end.
 //!
 //! ```text
-//! Completed, Failed ── retire (expired, over the limit) or a user ──> deleted ── decide ──> Deleting
-//!     Deleting ── purge_plan::decide: one purge Job for many Backups of a volume ──> files gone ──> released
+//! Completed, Failed ── retirement::decide (expired, over the limit) or a user ──> deleted ── decide ──> Deleting
+//!     Deleting ── volume::decide: one purge Job for many Backups of a volume ──> files gone ──> released
 //! ```
 //! Every decision is derived anew from what is observed and yields at most one guarded write, so that doing one twice,
 //! or crashing between two, is harmless.
@@ -12,6 +12,7 @@ mod purge;
 pub mod purge_plan;
 mod release;
 mod retention;
+pub mod retirement;
 mod summary;
 pub mod volume;
 

@@ -1,6 +1,7 @@
 mod deletion;
 mod purging;
 mod retention;
+mod retirement;
 mod scale;
 mod stubborn;
 
