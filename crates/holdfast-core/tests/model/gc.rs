@@ -1,19 +1,15 @@
 //! What gc looks at: Backups retire, deleted ones lose their files and go.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use holdfast_api::{Backup, BackupPolicy, BackupSpec, condition::Reason, names::ANNOTATION_POLICY_UID};
 use holdfast_core::{
     decision::Seen,
     driver::{Found, Written},
     gc::{
-        self, BackupSummary, Batch, Candidate, Group, Index, Limits, Place, is_ours, next_expiration,
-        purge_plan::{History, Over, Purge, Step as PurgeStep, Volume},
-        retire,
+        self, BackupSummary, Batch, Group, Index, Limits, Place, is_ours,
+        purge_plan::{History, Over, Purge, Step, Volume},
+        retirement,
         volume::{self, Obstacle, Plan},
     },
     pod::{JobState, job_state},
@@ -28,9 +24,9 @@ use serde_json::{Value, json};
 
 use crate::{
     actor::{On, Pass, begin},
-    api::{Guard, Refused, Request, typed},
-    net::{Failure, Net, Rule},
-    process::{Site, Step, Task},
+    api::{Refused, Request, typed},
+    net::{Net, Rule},
+    process::{Site, Task},
 };
 
 /// What one process remembers.
@@ -43,10 +39,7 @@ pub(crate) struct Memory {
 
 /// The group of the policy, every deleted Backup, every volume whose files go.
 pub(crate) fn works(net: &Net, site: &Site) -> Vec<(String, Box<dyn Task>)> {
-    if !site.leads(net) && !net.without(Rule::Lead) {
-        return Vec::new();
-    }
-    let retire: (String, Box<dyn Task>) = ("retire".to_owned(), Box::new(Retire::default()));
+    let retire = begin("retirement", nobody(), Retirement::default());
     let concerned = |one: &BackupSummary| gc::concerns(one.status.phase, one.is_going(), one.finalizers());
     let deleted = site.shown::<BackupSummary>(net).into_iter();
     let live = |one: BackupSummary| site.read::<Backup>(net, &one.name_any());
@@ -73,73 +66,63 @@ fn at(name: &str) -> gc::At {
 
 /// Retires what has expired and what is too much, one after the other.
 #[derive(Default)]
-struct Retire {
-    group: Option<Group>,
-    left: Vec<Candidate>,
-    /// Whether the newer good one of a candidate was found, by its uid.
-    newer: BTreeMap<String, bool>,
-}
+struct Retirement(Option<retirement::Observed>);
 
-impl Task for Retire {
-    fn step(&mut self, net: &mut Net, site: &mut Site) -> Step {
-        if !site.leads(net) && !net.without(Rule::Lead) {
-            return Step::Rests(Some(Duration::from_secs(10)));
-        }
-        let now = net.api.now;
-        let Some(group) = &self.group else {
-            self.begin(net, site);
-            return Step::Goes;
-        };
-        let Some(candidate) = self.left.pop() else {
-            let wait = next_expiration(group, now).map(|time| Duration::try_from(time.duration_since(now)));
-            return Step::Rests(wait.map(Result::unwrap_or_default));
-        };
-        if !self.allows(net, site, &candidate) {
-            return Step::Rests(Some(Duration::from_secs(2)));
-        }
-        net.reach(match candidate.reason {
-            Reason::Expired => "a backup expired",
-            _ => "there were too many backups",
-        });
-        let of = Guard::of(&*candidate.backup);
-        match net.send(site.service, &Request::Delete { of }) {
-            Err(Failure::Lost) => Step::Lost,
-            _ => Step::Goes,
-        }
-    }
-}
-
-impl Retire {
-    fn begin(&mut self, net: &Net, site: &Site) {
-        let index = index(net, site);
+impl Retirement {
+    fn observe(on: &On<'_, Backup>, policy: Option<&BackupPolicy>, live: bool) -> retirement::Observed {
+        let index = index(on.net, on.site);
         let needed = |backup: &BackupSummary| !index.dependents(&at(&backup.name_any())).is_empty();
-        let policy: Option<BackupPolicy> = net.api.get_at(site.cached::<BackupPolicy>(), crate::POLICY);
         let mut group = Group {
             backups: index.group(&at(crate::POLICY)),
-            limits: policy.as_ref().map(Limits::of),
+            limits: policy.map(Limits::of),
         };
-        if net.without(Rule::LastGood) {
+        if on.net.without(Rule::LastGood) {
             group.backups.extend(phantom(&group));
         }
-        self.left = retire(&group, &needed, net.api.now);
-        if self.left.iter().any(|one| one.reason == Reason::HistoryLimitExceeded) {
-            // The limits are read afresh before anything goes because of them.
-            group.limits = site.read(net, crate::POLICY).as_ref().map(Limits::of);
-            self.left = retire(&group, &needed, net.api.now);
-        }
-        self.left.reverse();
-        self.group = Some(group);
+        retirement::Observed::of(group, live, &needed, on.net.api.now)
+    }
+}
+
+impl Pass for Retirement {
+    type Object = Backup;
+    type Read = retirement::Read;
+
+    fn decide(&mut self, on: &mut On<'_, Backup>) -> retirement::Decision {
+        let observed = self.0.get_or_insert_with(|| {
+            let policy = on.get::<BackupPolicy>(crate::POLICY);
+            Self::observe(on, policy.as_ref(), false)
+        });
+        retirement::decide(observed, on.net.api.now)
     }
 
-    fn allows(&mut self, net: &Net, site: &Site, candidate: &Candidate) -> bool {
-        let Some(newer) = candidate.newer_good.as_ref().filter(|_| !net.without(Rule::LastGood)) else {
-            return true;
-        };
-        let known = self.newer.entry(newer.uid().unwrap_or_default());
-        *known.or_insert_with(|| {
-            let found = site.read::<BackupSummary>(net, &newer.name_any());
-            found.is_some_and(|found| found.is_good() && found.uid() == newer.uid())
-        })
+    fn read(&mut self, on: &mut On<'_, Backup>, read: retirement::Read) -> Found {
+        let observed = self.0.as_mut().expect("decided before");
+        match read {
+            retirement::Read::Policy => {
+                let policy = on.site.read::<BackupPolicy>(on.net, crate::POLICY);
+                *observed = Self::observe(on, policy.as_ref(), true);
+            }
+            retirement::Read::NewerGood => {
+                if let Some(newer) = observed.next().and_then(|next| next.newer_good.clone()) {
+                    let found = on.site.read::<BackupSummary>(on.net, &newer.name_any());
+                    let believed = on.net.without(Rule::LastGood).then_some(&*newer);
+                    observed.know_newer_good(believed.or(found.as_ref()));
+                }
+            }
+        }
+        Found::Known
+    }
+
+    fn wrote(&mut self, on: &mut On<'_, Backup>, _: &Request, answer: Result<Value, Refused>) -> Written {
+        let candidate = self.0.as_mut().and_then(|observed| observed.left.pop());
+        if answer.is_err() {
+            return Written::Stale;
+        }
+        on.net.reach(match candidate.map(|candidate| candidate.reason) {
+            Some(Reason::Expired) => "a backup expired",
+            _ => "there were too many backups",
+        });
+        Written::Stored
     }
 }
 
@@ -288,14 +271,14 @@ impl Pass for VolumePass {
             .map(|plan| plan.step.clone())
             .expect("decided before");
         match (step, answer) {
-            (PurgeStep::Create(batch), Ok(stored)) if matches!(request, Request::Create(_)) => {
+            (Step::Create(batch), Ok(stored)) if matches!(request, Request::Create(_)) => {
                 let job: Arc<Job> = Arc::new(typed(&stored));
                 on.site.gc.made.insert(job.uid().unwrap_or_default(), Arc::clone(&job));
                 let pods = Vec::new();
                 observed.volume.purges.push(Purge { job, batch, pods });
                 Written::Stored
             }
-            (PurgeStep::Create(batch), Err(_)) if matches!(request, Request::Create(_)) => {
+            (Step::Create(batch), Err(_)) if matches!(request, Request::Create(_)) => {
                 let name = request.key().1;
                 let found = on.site.read::<Job>(on.net, &name).map(Arc::new);
                 let ours = |job: &Arc<Job>| is_ours(job) && Batch::of(job).as_ref() == Some(&batch);
@@ -315,7 +298,7 @@ impl Pass for VolumePass {
                 }
                 Written::Stale
             }
-            (PurgeStep::Remove { job, batch, over, .. }, Ok(_)) => {
+            (Step::Remove { job, batch, over, .. }, Ok(_)) => {
                 on.site.gc.removed.push(job.uid().unwrap_or_default());
                 observed.volume.purges.retain(|purge| purge.job.uid() != job.uid());
                 if matches!(over, Over::Split | Over::Retry) {
@@ -323,7 +306,7 @@ impl Pass for VolumePass {
                 }
                 Written::Stored
             }
-            (PurgeStep::Release(backup), Ok(_) | Err(Refused::NotFound)) => {
+            (Step::Release(backup), Ok(_) | Err(Refused::NotFound)) => {
                 observed.know(backup.metadata.uid.as_deref(), None);
                 Written::Stored
             }
