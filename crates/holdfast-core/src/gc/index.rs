@@ -8,8 +8,7 @@ use std::{
 
 use kube::ResourceExt as _;
 
-use super::{BackupSummary, Place, concerns};
-use holdfast_api::BackupPhase;
+use super::{BackupSummary, concerns};
 
 /// Namespace and name: of a Backup, a policy or a claim.
 pub type At = (String, String);
@@ -41,12 +40,7 @@ fn parent_of(backup: &BackupSummary) -> Option<At> {
 }
 
 fn volume_of(backup: &BackupSummary) -> Option<At> {
-    let waits = backup.status.phase == Some(BackupPhase::Deleting)
-        && concerns(backup.status.phase, backup.is_going(), backup.finalizers());
-    match backup.place() {
-        Place::Own { claim, .. } if waits => Some((backup.namespace().unwrap_or_default(), claim.to_owned())),
-        _ => None,
-    }
+    Some((backup.namespace().unwrap_or_default(), backup.waits_on()?.to_owned()))
 }
 
 fn insert<K: Eq + Hash>(map: &mut HashMap<K, Members>, key: K, backup: &Arc<BackupSummary>) {

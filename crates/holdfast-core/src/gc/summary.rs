@@ -18,6 +18,8 @@ use k8s_openapi::{
 use kube::{Resource, ResourceExt as _};
 use serde::{Deserialize, Deserializer};
 
+use super::concerns;
+
 const LABELS: &[&str] = &[
     LABEL_AUTOBACKUP,
     LABEL_BACKUP_PROTECTION,
@@ -279,6 +281,16 @@ impl BackupSummary {
             self.metadata.name.as_deref().unwrap_or_default(),
             self.status.location.as_ref(),
         )
+    }
+
+    /// The volume from which its files wait to be removed.
+    pub fn waits_on(&self) -> Option<&str> {
+        let waits = self.status.phase == Some(BackupPhase::Deleting)
+            && concerns(self.status.phase, self.is_going(), self.finalizers());
+        match self.place() {
+            Place::Own { claim, .. } if waits => Some(claim),
+            _ => None,
+        }
     }
 }
 
