@@ -157,8 +157,8 @@ impl Slot {
     }
 
     /// Removes the directory of that number, and another one if it is empty. Answers how many bytes went with it.
-    fn remove_dir(&mut self, number: u64) -> u64 {
-        let goes = |dir: &mut Dir| dir.number == number || dir.is_empty();
+    fn remove_dir(&mut self, number: Option<u64>) -> u64 {
+        let goes = |dir: &mut Dir| Some(dir.number) == number || dir.is_empty();
         self.dir.take_if(goes).map_or(0, |dir| dir.files.values().sum())
     }
 
@@ -283,8 +283,8 @@ impl Repo for MemoryRepo {
         let number = state.next();
         let slot = state.slot(place).filter(|slot| slot.claim.is_some());
         let slot = slot.ok_or_else(|| gone(place))?;
-        if let Some(before) = place.before.filter(|_| wipe) {
-            slot.remove_dir(before);
+        if wipe {
+            slot.remove_dir(place.before);
             if slot.dir.is_some() {
                 return Err(Error::io("remove directory", Errno::ENOTEMPTY));
             }
@@ -314,8 +314,8 @@ impl Repo for MemoryRepo {
 
     fn remove_data(&self, place: &MemoryPlace, freed: &mut u64) -> Result<()> {
         let state = &mut *self.0.borrow_mut();
-        if let (Some(slot), Some(before)) = (state.slot(place), place.before) {
-            *freed += slot.remove_dir(before);
+        if let Some(slot) = state.slot(place).filter(|_| place.before.is_some()) {
+            *freed += slot.remove_dir(place.before);
         }
         Ok(())
     }

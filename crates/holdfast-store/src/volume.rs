@@ -73,9 +73,8 @@ impl Place {
     /// Removes the directory that was there when the place was opened: through its handle, so that another one, which
     /// somebody has made in its place since, keeps what is in it. Answers whether nothing is there now.
     fn remove_before(&self, freed: &mut u64) -> Result<bool> {
-        match &self.before {
-            Some(before) => before.remove_all(&self.parent, freed)?,
-            None => return Ok(true),
+        if let Some(before) = &self.before {
+            before.remove_all(&self.parent, freed)?;
         }
         self.parent.remove_empty_dir(&self.name)
     }

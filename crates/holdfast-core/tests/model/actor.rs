@@ -167,7 +167,8 @@ struct Actor<P: Pass> {
     driver: Driver<<P::Object as HasStatus>::Status, P::Read>,
     ask: Ask<<P::Object as HasStatus>::Status, P::Read>,
     decided: u32,
-    /// Whether it led when it was last asked.
+    /// Whether it led when it last asked, and whether it has not written since.
+    leading: bool,
     led: bool,
 }
 
@@ -182,6 +183,7 @@ pub(crate) fn begin<P: Pass + 'static>(name: &str, about: Arc<P::Object>, pass: 
         driver,
         ask,
         decided: 0,
+        leading: false,
         led: false,
     };
     (name, Box::new(actor))
@@ -209,7 +211,11 @@ impl<P: Pass> Task for Actor<P> {
                 Answer::Decision(self.pass.decide(on))
             }
             Ask::Standing(intent) => {
-                self.led = on.site.leads(on.net);
+                let led = on.site.leads(on.net);
+                if mem::replace(&mut self.leading, led) && !led {
+                    on.net.reach("a lease was lost in the middle of a pass");
+                }
+                self.led = led;
                 Answer::Standing(self.pass.standing(on, intent))
             }
             Ask::Read(_) if on.net.faults && on.net.chance.one_in(24) => return Step::Lost,

@@ -62,7 +62,9 @@ enum At {
 #[derive(Default)]
 struct Removal {
     left: Vec<Entry>,
+    /// What is removed now, and where that lies.
     now: Option<Box<Purge<MemoryRepo>>>,
+    place: String,
     done: u32,
     freed: u64,
     failed: Option<Failed>,
@@ -132,11 +134,11 @@ impl Agent {
 
     /// Its node is lost: others get into the places that it holds, and it does not know.
     pub(crate) fn lose(&self, repository: &MemoryRepo) {
-        let entries = match &self.at {
-            At::Purging(removal) => removal.left.iter().map(|entry| entry.path.clone()).collect(),
-            _ => vec![self.variable("HOLDFAST_PATH").to_owned()],
+        let place = match &self.at {
+            At::Purging(removal) => &removal.place,
+            _ => self.variable("HOLDFAST_PATH"),
         };
-        for path in entries.iter().filter_map(|path| BackupPath::parse(path).ok()) {
+        if let Ok(path) = BackupPath::parse(place) {
             repository.break_locks(&path);
         }
     }
@@ -321,6 +323,7 @@ impl Agent {
             }
         } else if let Some(Entry { uid, path, name }) = removal.left.pop() {
             self.establish(bench)?;
+            removal.place.clone_from(&path);
             let entry = PurgeEntry { uid, path, name };
             removal.now = Some(Box::new(Purge::new(&entry, bench.net.api.now)?));
         } else if let Some(failed) = removal.failed {

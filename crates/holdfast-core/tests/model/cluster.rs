@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_api::{
     agent::is_permanent,
-    names::{LABEL_ROLE, ROLE_BACKUP, ROLE_PURGE},
+    names::{LABEL_ROLE, ROLE_BACKUP, ROLE_PURGE, ROLE_RESTORE},
 };
 use holdfast_core::{
     gc::Batch,
@@ -126,9 +126,13 @@ impl Cluster {
         });
         let stored = net.api.send(&Request::Create(pod)).expect("a new name");
         self.had.entry(uid).or_default().insert(name.clone());
-        // Nobody ends a purge because it has to wait.
-        let purges = template["metadata"]["labels"][LABEL_ROLE] == ROLE_PURGE;
-        if net.faults && !purges && net.chance.one_in(16) {
+        let rare = match template["metadata"]["labels"][LABEL_ROLE].as_str() {
+            // Nobody ends a purge because it has to wait.
+            Some(ROLE_PURGE) => usize::MAX,
+            Some(ROLE_RESTORE) => 5,
+            _ => 16,
+        };
+        if net.faults && net.chance.one_in(rare) {
             self.stuck.insert(name);
         }
         self.start(net, job, &typed(&stored));
@@ -140,7 +144,7 @@ impl Cluster {
         let role = text(&stored, &format!("/metadata/labels/{}", LABEL_ROLE.replace('/', "~1")));
         let waits = self.stuck.contains(&name);
         let age = pod.creation_timestamp().map(|time| net.api.now.duration_since(time.0));
-        if waits && role == "restore" && age > Some(SignedDuration::from_mins(10)) {
+        if waits && role == ROLE_RESTORE && age > Some(SignedDuration::from_mins(10)) {
             net.reach("a restore pod stayed Pending");
         }
         let volume = volume_of(net, &stored["spec"]);

@@ -1,6 +1,6 @@
 //! The model finds what it is for: with a rule taken away, a history breaks another.
 
-use crate::{Scenario, net::Rule, world::World};
+use crate::{Scenario, history, net::Rule, world::World};
 
 /// How many histories it may take.
 const BOUND: u64 = 200;
@@ -14,78 +14,42 @@ fn is_noticed(without: Rule, scenario: Scenario) {
     println!("{without:?}: {}", broken.lines().next().unwrap_or_default());
 }
 
-fn deleted() -> Scenario {
-    let (backups, delete) = (3, true);
-    Scenario {
-        backups,
-        delete,
-        ..Scenario::default()
-    }
-}
-
-fn expired() -> Scenario {
-    let (backups, expiry) = (4, true);
-    Scenario {
-        backups,
-        expiry,
-        ..Scenario::default()
-    }
-}
-
-fn scheduled() -> Scenario {
-    let (retention, slots) = (true, true);
-    Scenario {
-        retention,
-        slots,
-        ..Scenario::default()
-    }
-}
-
-fn restored() -> Scenario {
-    let (backups, restores) = (1, 3);
-    Scenario {
-        backups,
-        restores,
-        ..Scenario::default()
-    }
-}
-
 #[test]
 fn a_cache_taken_for_the_api_server_is_noticed() {
-    is_noticed(Rule::LiveRead, deleted());
+    is_noticed(Rule::LiveRead, history!(backups: 3, delete: true));
 }
 
 #[test]
 fn writes_that_rest_on_an_older_state_are_noticed() {
-    is_noticed(Rule::Guard, expired());
+    is_noticed(Rule::Guard, history!(backups: 4, expiry: true));
 }
 
 #[test]
 fn a_repository_without_claims_is_noticed() {
-    is_noticed(Rule::Claim, scheduled());
+    is_noticed(Rule::Claim, history!(slots: true, retention: true));
 }
 
 #[test]
 fn files_that_come_back_after_their_purge_are_noticed() {
-    is_noticed(Rule::Tombstone, deleted());
+    is_noticed(Rule::Tombstone, history!(backups: 3, delete: true));
 }
 
 #[test]
 fn a_restore_that_does_not_wait_for_the_workload_is_noticed() {
-    is_noticed(Rule::Hold, restored());
+    is_noticed(Rule::Hold, history!(backups: 1, restores: 3));
 }
 
 #[test]
 fn jobs_that_rest_on_an_old_copy_are_noticed() {
-    is_noticed(Rule::Freshness, deleted());
+    is_noticed(Rule::Freshness, history!(backups: 3, delete: true));
 }
 
 #[test]
 fn retention_of_the_last_good_copy_is_noticed() {
-    is_noticed(Rule::LastGood, expired());
+    is_noticed(Rule::LastGood, history!(backups: 4, expiry: true));
 }
 
 #[test]
 fn writes_of_who_does_not_lead_are_noticed() {
-    is_noticed(Rule::Lead, deleted());
+    is_noticed(Rule::Lead, history!(backups: 3, delete: true));
 }

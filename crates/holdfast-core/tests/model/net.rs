@@ -105,6 +105,21 @@ impl Net {
         self.trace.push(format!("{} {line}", self.api.now));
     }
 
+    /// A lease is lost; another process takes it, at once or after a while.
+    pub(crate) fn elect(&mut self) {
+        let free = Service::ALL
+            .into_iter()
+            .find(|service| !self.leads.contains_key(service));
+        let service = free.unwrap_or(Service::ALL[self.chance.below(Service::ALL.len())]);
+        let former = self.leads.remove(&service);
+        self.note(&format!("{service:?}: {former:?} loses the lead"));
+        if former.is_none() || self.chance.one_in(2) {
+            let next = self.chance.below(2);
+            self.leads.insert(service, next);
+            self.note(&format!("{service:?}: {next} leads"));
+        }
+    }
+
     /// Sends a write for a service.
     pub(crate) fn send(&mut self, who: Service, request: &Request) -> Result<Value, Failure> {
         let fate = if self.faults { self.chance.below(16) } else { 15 };

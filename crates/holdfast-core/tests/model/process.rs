@@ -208,6 +208,9 @@ impl Process {
     pub(crate) fn work(&mut self, net: &mut Net, steps: usize) {
         self.wake(net, false);
         for _ in 0..steps {
+            if net.faults && net.chance.one_in(100) {
+                net.elect();
+            }
             let which = net.chance.below(self.tasks.len());
             self.step(net, which);
         }

@@ -166,7 +166,7 @@ impl World {
                 let seconds = 1 + self.net.chance.below(if long { 1500 } else { 90 });
                 self.pass(seconds);
             }
-            4 if self.net.chance.one_in(2) => self.elect(),
+            4 if self.net.chance.one_in(2) => self.net.elect(),
             4 => {
                 let which = self.net.chance.below(self.processes.len());
                 self.processes[which].crash(&mut self.net);
@@ -209,21 +209,6 @@ impl World {
 
     fn pass(&mut self, seconds: usize) {
         self.net.api.now += SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(1));
-    }
-
-    /// A lease is lost; another process takes it, at once or after a while.
-    fn elect(&mut self) {
-        let free = Service::ALL
-            .into_iter()
-            .find(|service| !self.net.leads.contains_key(service));
-        let service = free.unwrap_or(Service::ALL[self.net.chance.below(Service::ALL.len())]);
-        let former = self.net.leads.remove(&service);
-        self.net.note(&format!("{service:?}: {former:?} loses the lead"));
-        if former.is_none() || self.net.chance.one_in(2) {
-            let next = self.net.chance.below(2);
-            self.net.leads.insert(service, next);
-            self.net.note(&format!("{service:?}: {next} leads"));
-        }
     }
 
     /// All do their work, in turn, and nothing goes wrong.
