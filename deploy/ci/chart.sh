@@ -18,6 +18,7 @@ count default '^kind: Deployment$' 5
 count default '^kind: StatefulSet$' 1
 count default '^kind: DaemonSet$' 1
 count default '^kind: StorageProvider$' 8
+count default '^kind: ValidatingAdmissionPolicy$' 1
 count default 'privileged: true' 1
 count default 'readOnlyRootFilesystem: true' 8
 expect default '^  replicas: 1$'

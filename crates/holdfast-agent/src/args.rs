@@ -33,8 +33,8 @@ pub(crate) enum Command {
     Run(Tool),
     /// Tell again what was sealed.
     Report,
-    /// Check the seal and every byte.
-    Verify,
+    /// Check the seal, every byte, and whether the tool could be started here.
+    Verify(MaybeTool),
     /// Check the seal and run the tool over the target volumes.
     Restore(Tool),
     /// Remove backups.
@@ -46,6 +46,14 @@ pub(crate) enum Command {
 pub(crate) struct Tool {
     /// The tool and its arguments.
     #[arg(last = true, required = true)]
+    pub(crate) argv: Vec<OsString>,
+}
+
+/// A tool's command line, if there is one.
+#[derive(Args, Debug)]
+pub(crate) struct MaybeTool {
+    /// The tool and its arguments.
+    #[arg(last = true)]
     pub(crate) argv: Vec<OsString>,
 }
 

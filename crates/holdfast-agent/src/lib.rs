@@ -57,7 +57,7 @@ fn work(command: &Command, settings: &Settings) -> Result<AgentResult, Failure> 
     match command {
         Command::Run(tool) => backup::run(settings, &tool.argv, &signals),
         Command::Report => backup::report(settings),
-        Command::Verify => restore::verify(settings, &signals),
+        Command::Verify(tool) => restore::verify(settings, &tool.argv, &signals),
         Command::Restore(tool) => restore::restore(settings, &tool.argv, &signals),
         Command::Purge => purge::run(settings),
         Command::Install { .. } => Ok(AgentResult::default()),

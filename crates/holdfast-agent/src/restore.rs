@@ -12,9 +12,12 @@ use holdfast_api::condition::Reason;
 use holdfast_store::{Error, Found, Place, Repository, Scan, Sealed, find};
 use std::ffi::OsString;
 
-/// Checks the seal, the targets, and every byte.
-pub(crate) fn verify(settings: &Settings, signals: &Signals) -> Result<AgentResult, Failure> {
+/// Checks the seal, the targets, the tool's command if there is one, and every byte.
+pub(crate) fn verify(settings: &Settings, argv: &[OsString], signals: &Signals) -> Result<AgentResult, Failure> {
     let found = sealed(settings)?;
+    if !argv.is_empty() {
+        tool::check(&command(argv))?;
+    }
     drop(Targets::open(settings)?);
     say(&format!(
         "reading {} files, {} bytes",
@@ -31,6 +34,8 @@ pub(crate) fn restore(settings: &Settings, argv: &[OsString], signals: &Signals)
     let targets = Targets::open(settings)?;
     // The bytes were read before the database was stopped; names and sizes cost nothing.
     check(&found, false, signals)?;
+    // Nothing is half written by a tool that cannot be started.
+    tool::check(&command(argv))?;
     targets.mark(settings)?;
     let dir = settings.root.join(settings.path()?.to_string().trim_start_matches('/'));
     let backup_dir = (!settings.has_backup_dir).then_some(dir.as_path());

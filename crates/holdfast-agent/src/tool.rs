@@ -7,8 +7,9 @@ use crate::signals::Signals;
 use crate::tee::{LogFile, Tee};
 use holdfast_api::condition::Reason;
 use nix::sys::prctl::set_child_subreaper;
-use nix::unistd::Pid;
+use nix::unistd::{AccessFlags, Pid, access};
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 /// How long the output may stay open after every process of the tool has ended.
 const OUTPUT_WAIT: Duration = Duration::from_secs(10);
+/// Where programs are looked for without a PATH (`confstr(_CS_PATH)`, as `execvp` does).
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
 /// Ours alone: they can be long, and say nothing to a tool.
 const NOT_FOR_TOOLS: [&str; 2] = ["HOLDFAST_SPEC", "HOLDFAST_PURGE"];
 
@@ -76,6 +79,30 @@ pub(crate) fn run(
         format!(": {tail}")
     };
     Err(Failure::new(Reason::ToolFailed, format!("{text}{end}")))
+}
+
+/// Whether the tool's program is there and may be run, found as a shell and `execvp` find it.
+///
+/// # Errors
+/// [`Reason::BadConfiguration`] if not.
+pub(crate) fn check(argv: &[OsString]) -> Result<(), Failure> {
+    let Some(program) = argv.first() else {
+        return Err(Failure::new(Reason::BadConfiguration, "the tool has no command"));
+    };
+    let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+    let places: Vec<PathBuf> = if program.as_bytes().contains(&b'/') {
+        vec![PathBuf::from(program)]
+    } else {
+        std::env::split_paths(&path).map(|dir| dir.join(program)).collect()
+    };
+    let mut found = std::io::ErrorKind::NotFound;
+    for place in places.iter().filter(|place| place.is_file()) {
+        match access(place.as_path(), AccessFlags::X_OK) {
+            Ok(()) => return Ok(()),
+            Err(_) => found = std::io::ErrorKind::PermissionDenied,
+        }
+    }
+    Err(unstartable(program, &found.into()))
 }
 
 /// The command itself is not shown: an argument may hold what must not be.

@@ -80,6 +80,9 @@ pub const ANNOTATION_FULL_NAME: &str = "holdfast.io/full-name";
 pub const ANNOTATION_REPOSITORY: &str = "holdfast.io/repository";
 /// `true` on a policy whose backups may be empty.
 pub const ANNOTATION_ALLOW_EMPTY: &str = "holdfast.io/allow-empty";
+/// On a Backup whose check before a restore failed: what was found. It counts as no good copy any more, and is restored only
+/// once somebody has taken this away.
+pub const ANNOTATION_DAMAGED: &str = "holdfast.io/damaged";
 
 /// The longest name of a Job, whose name becomes a label of its pods, and the longest label value.
 pub const LABEL_MAX: usize = 63;

@@ -360,6 +360,10 @@ pub struct Writing {
     /// Since when this one.
     #[serde(default = "epoch")]
     pub since: Time,
+    /// Who else may have written meanwhile, in words, once that was seen: then the restore ends as half written, whatever
+    /// becomes of its Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_writer: Option<String>,
     /// Members of a newer version.
     #[serde(flatten)]
     #[schemars(skip)]

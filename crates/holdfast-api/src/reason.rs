@@ -169,6 +169,9 @@ reasons! {
     WhenScaledDelete: Own, Both, Trouble, "Scaling the StatefulSet down would delete its claims: set persistentVolumeClaimRetentionPolicy.whenScaled to Retain.";
     TargetHasData = 89: Own, Both, Trouble, "The target volume holds data: set spec.replace to true to overwrite it.";
     TargetInUse: Own, Both, Trouble, "A pod that the restore does not stop mounts a target volume: end that pod, wait for the Backup at work, or correct targetVolumes.";
+    TargetNotUsed: Own, Both, Trouble, "A target claim is not one that the workload uses: correct targetVolumes, or set spec.allowUnusedTargets to true.";
+    TargetNotAllowed: Own, Both, Trouble, "A target volume is of a kind that this installation does not let restores write: name a claim.";
+    ScaleRefused: Own, Both, Trouble, "The API server refuses to change the workload's replicas: the message holds its words.";
     TargetDirty: Own, Both, Trouble, "The target volume is half written: run another restore, of this Backup or an older one.";
     BackupNotCompleted: Own, Both, Trouble, "Only a Completed Backup can be restored.";
     WorkloadNotFound: Own, Both, Trouble, "No StatefulSet or Deployment matches the selector: correct it.";
@@ -190,6 +193,7 @@ reasons! {
     DeleteBackupFilesFailed: Original, Events, Trouble, "The Job that removes the backup's files failed: delete the Job to try again.";
     DataLeftBehind: Own, Both, Trouble, "The claim or repository is gone: the object was released, and its files stay where they are.";
     NamespaceTerminating: Own, Events, Progress, "The namespace is being deleted: the object was released, and its files follow their volume.";
+    RestoreAtWork: Own, Both, Trouble, "A restore of this Backup is not over: its files are kept until then; wait, or delete the RestoreJob.";
     BlockedByChildren: Own, Both, Trouble, "Increments that are kept build on this Backup: delete them first.";
     Available: Own, Conditions, Progress, "The object can be used.";
     Checking: Own, Conditions, Progress, "The object is being checked.";

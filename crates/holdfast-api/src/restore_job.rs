@@ -46,6 +46,10 @@ pub struct RestoreJobSpec {
     /// Holdfast's own. Whether what the volumes hold may be overwritten; else volumes with data are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replace: Option<bool>,
+    /// Holdfast's own. Whether target claims may be written that the workload does not use; else those are refused, as a
+    /// slip of the pen would overwrite another database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_unused_targets: Option<bool>,
 }
 
 /// Where a restore stands. No phase counts as New.

@@ -13,4 +13,6 @@ pub struct Settings {
     pub deadline: SignedDuration,
     /// How long something that exists but is not ready is waited for, and how long a pod may be pending.
     pub not_ready_timeout: SignedDuration,
+    /// Whether a restore may write volumes of any kind: nodes' directories, Secrets and API tokens too.
+    pub any_target_volumes: bool,
 }

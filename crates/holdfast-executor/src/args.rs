@@ -42,6 +42,7 @@ impl Args {
             pull_policy: Some(self.image_pull_policy.clone()).filter(|policy| !policy.is_empty()),
             deadline: SignedDuration::from_secs(self.backup_deadline_seconds.into()),
             not_ready_timeout: SignedDuration::from_secs(self.not_ready_timeout_seconds.into()),
+            any_target_volumes: false,
         })
     }
 }

@@ -136,6 +136,11 @@ async fn observe(context: &Context, key: &Key, backup: Backup) -> Result<Observe
         namespace_terminating: is_terminating(context, &key.namespace).await?,
         claim,
         dependents: context.index().dependents(&at(key)),
+        restoring: gc::restoring(
+            context.restores.all().iter().map(AsRef::as_ref),
+            &key.namespace,
+            &key.name,
+        ),
     })
 }
 

@@ -19,7 +19,7 @@ use std::{
 };
 
 use holdfast_api::{
-    BackupPolicy,
+    BackupPolicy, RestoreJob,
     event::BusEventKind,
     names::{LABEL_ROLE, ROLE_PURGE},
 };
@@ -36,7 +36,8 @@ use memory::Memory;
 use metrics::Metrics;
 
 /// What must be served before anything can be watched.
-const CRDS: [&str; 2] = [
+const CRDS: [&str; 3] = [
+    "restorejobs.dataprotection.kubeblocks.io",
     "backups.dataprotection.kubeblocks.io",
     "backuppolicies.dataprotection.kubeblocks.io",
 ];
@@ -47,6 +48,7 @@ pub(crate) struct Context {
     leader: Leader,
     args: Args,
     policies: Cached<BackupPolicy>,
+    restores: Cached<RestoreJob>,
     jobs: Cached<Job>,
     pods: Cached<Pod>,
     index: Mutex<Index>,
@@ -85,6 +87,7 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     let context = Arc::new(Context {
         leader: service.elect("holdfast-gc"),
         policies: cached(&service, "policies", Api::all(client.clone()), Config::default()),
+        restores: cached(&service, "restorejobs", Api::all(client.clone()), Config::default()),
         jobs: cached(&service, "jobs", Api::all(client.clone()), purge.clone()),
         pods: cached(&service, "pods", Api::all(client), purge),
         index: Mutex::default(),
@@ -101,6 +104,7 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     let synced = async {
         backups.synced().await;
         context.policies.synced().await;
+        context.restores.synced().await;
         context.jobs.synced().await;
     };
     if !synced_or_stopped(&service, synced).await {
@@ -143,12 +147,20 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets changes of policies, Jobs and pods wake what they concern.
+/// Lets changes of policies, `RestoreJob`s, Jobs and pods wake what they concern.
 fn forward(context: &Arc<Context>) {
     let (service, queues) = (&context.service, &context.queues);
     context
         .policies
         .forward(service, &queues.groups, |change| vec![Key::of(&**change.object())]);
+    // A Backup may go once nobody restores it any more.
+    context.restores.forward(service, &queues.deletions, |change| {
+        let restore = change.object();
+        vec![Key::new(
+            restore.namespace().unwrap_or_default(),
+            &restore.spec.backup_job_name,
+        )]
+    });
     let known = Arc::clone(context);
     context.jobs.forward(service, &queues.volumes, move |change| {
         if let holdfast_runtime::watch::Change::Left(job) = change {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use holdfast_api::{BackupPolicy, BackupStatus};
+use holdfast_api::{BackupPolicy, BackupStatus, RestoreJob};
 use holdfast_core::{
     decision::{Intent, Notice},
     driver::{Found, Standing, Written},
     gc::{
-        BackupSummary, Candidate, Group, Limits,
+        BackupSummary, Candidate, Group, InUse, Limits,
         retirement::{self, Decision, Observed, Read, Write},
     },
 };
@@ -18,7 +18,10 @@ use holdfast_runtime::{
     write::{self, WriteError, delete_target},
 };
 use jiff::Timestamp;
-use kube::{Api, ResourceExt as _};
+use kube::{
+    Api, ResourceExt as _,
+    api::{ApiResource, DynamicObject, ListParams},
+};
 
 use crate::{Context, at, error::Error};
 
@@ -73,6 +76,12 @@ impl Pass for Retirement<'_> {
                 };
                 self.observed = observe(self.context, group, true);
             }
+            Read::Restores => {
+                let kind = ApiResource::erase::<RestoreJob>(&());
+                let restores: Api<DynamicObject> = Api::namespaced_with(client, &self.key.namespace, &kind);
+                let restores = write::list(&restores, &ListParams::default()).await?;
+                self.observed.know_restores(InUse::of(&restores));
+            }
             Read::NewerGood => {
                 let backups: Api<BackupSummary> = Api::namespaced(client, &self.key.namespace);
                 if let Some(newer) = self.observed.next().and_then(|next| next.newer_good.as_ref()) {
@@ -95,13 +104,13 @@ impl Pass for Retirement<'_> {
             memory.unretire(&target.uid);
             // It changed since it was seen: the change comes back, and is decided about anew.
             if matches!(error, WriteError::Conflict) {
-                self.observed.left.pop();
+                self.observed.pop();
                 return Ok(Written::Stale);
             }
             return Err(error);
         }
         tracing::info!(backup = %Key::of(&*candidate.backup), reason = candidate.reason.as_str(), "retired");
-        self.observed.left.pop();
+        self.observed.pop();
         self.retired = Some(candidate);
         Ok(Written::Stored)
     }

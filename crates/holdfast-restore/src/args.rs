@@ -23,6 +23,10 @@ pub struct Args {
     /// Seconds that something that exists but is not ready is waited for.
     #[arg(long, env = "HOLDFAST_NOT_READY_TIMEOUT_SECONDS", default_value_t = 600)]
     pub not_ready_timeout_seconds: u32,
+    /// Lets restores write volumes of any kind, not only claims and ephemeral ones: with this, whoever may create a
+    /// `RestoreJob` writes as root on nodes.
+    #[arg(long, env = "HOLDFAST_ALLOW_ANY_TARGET_VOLUMES", default_value_t = false, action = clap::ArgAction::Set)]
+    pub allow_any_target_volumes: bool,
     /// How many restores are worked on at once.
     #[arg(long, env = "HOLDFAST_CONCURRENCY", default_value_t = 8)]
     pub concurrency: usize,
@@ -36,6 +40,7 @@ impl Args {
             pull_policy: Some(self.image_pull_policy.clone()).filter(|policy| !policy.is_empty()),
             deadline: SignedDuration::from_secs(i64::from(self.deadline_seconds)),
             not_ready_timeout: SignedDuration::from_secs(i64::from(self.not_ready_timeout_seconds)),
+            any_target_volumes: self.allow_any_target_volumes,
         }
     }
 }

@@ -13,15 +13,20 @@ use std::{sync::Arc, time::Duration};
 
 use holdfast_api::{
     ObjectMetaExt as _, RestoreJob,
-    names::{ANNOTATION_FULL_NAME, LABEL_RESTORE_UID},
+    names::{ANNOTATION_FULL_NAME, ANNOTATION_HELD, LABEL_HELD, LABEL_RESTORE_UID},
+    suspend_lock::SuspendLock,
 };
 use holdfast_core::restore::Settings;
 use holdfast_runtime::{
     Leader, Queue, Service, SlowPass, queue,
     watch::{Cached, Key, cached, synced_or_stopped},
 };
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
-use kube::{Api, ResourceExt as _, runtime::watcher::Config};
+use k8s_openapi::api::{
+    apps::v1::{Deployment, StatefulSet},
+    batch::v1::Job,
+    core::v1::Pod,
+};
+use kube::{Api, ResourceExt as _, core::PartialObjectMeta, runtime::watcher::Config};
 
 pub use args::Args;
 use metrics::Metrics;
@@ -57,7 +62,13 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
         service: service.clone(),
     });
     let jobs: Cached<Job> = cached(&service, "jobs", Api::all(client.clone()), ours.clone());
-    let pods: Cached<Pod> = cached(&service, "pods", Api::all(client), ours);
+    let pods: Cached<Pod> = cached(&service, "pods", Api::all(client.clone()), ours);
+    // Somebody who starts a workload that is held is noticed at once.
+    let held = Config::default().labels(&format!("{LABEL_HELD}=true"));
+    let held_sets: Cached<PartialObjectMeta<StatefulSet>> =
+        cached(&service, "statefulsets", Api::all(client.clone()), held.clone());
+    let held_deployments: Cached<PartialObjectMeta<Deployment>> =
+        cached(&service, "deployments", Api::all(client), held);
     if !synced_or_stopped(&service, context.restores.synced()).await {
         return Ok(());
     }
@@ -67,6 +78,8 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
         .forward(&service, &queue, |change| vec![Key::of(&**change.object())]);
     jobs.forward(&service, &queue, |change| owner(&**change.object()));
     pods.forward(&service, &queue, |change| owner(&**change.object()));
+    held_sets.forward(&service, &queue, |change| holder(&**change.object()));
+    held_deployments.forward(&service, &queue, |change| holder(&**change.object()));
     service.spawn("slow pass", slow_pass(Arc::clone(&context), queue.clone()));
     queue::work(&service, queue, args.concurrency, |key| {
         reconcile::reconcile(Arc::clone(&context), key)
@@ -79,6 +92,15 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
 fn owner<K: kube::Resource>(child: &K) -> Vec<Key> {
     let name = child.annotations().get(ANNOTATION_FULL_NAME);
     name.map(|name| Key::new(child.namespace().unwrap_or_default(), name))
+        .into_iter()
+        .collect()
+}
+
+/// The RestoreJob that holds a workload.
+fn holder<K: kube::Resource>(workload: &K) -> Vec<Key> {
+    let lock = workload.annotations().get(ANNOTATION_HELD);
+    let lock = lock.and_then(|lock| serde_json::from_str::<SuspendLock>(lock).ok());
+    lock.map(|lock| Key::new(workload.namespace().unwrap_or_default(), lock.name))
         .into_iter()
         .collect()
 }

@@ -5,35 +5,47 @@ use holdfast_api::{
     names::{LABEL_RESTORE_UID, LABEL_ROLE, ROLE_RESTORE, ROLE_VERIFY},
 };
 use holdfast_core::{
+    pod::{JobState, job_state},
     restore::{self, Kind, LockHolder, Observed, Workload},
     target,
 };
 use holdfast_kube::{Read, read};
 use holdfast_runtime::write::{self, WriteError};
-use k8s_openapi::{
-    api::{
-        apps::v1::{Deployment, StatefulSet},
-        batch::v1::Job,
-        core::v1::Pod,
-    },
-    apimachinery::pkg::apis::meta::v1::LabelSelector,
+use k8s_openapi::api::{
+    apps::v1::{Deployment, ReplicaSet, StatefulSet},
+    batch::v1::Job,
+    core::v1::{PersistentVolumeClaim, Pod},
 };
-use kube::{Api, ResourceExt as _, api::ListParams};
+use kube::{Api, ResourceExt, api::ListParams};
 
 use crate::Context;
+
+/// What the API server refused in this pass, in its words.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refused {
+    /// A Job.
+    pub(crate) child: Option<String>,
+    /// A change of the workload's replicas.
+    pub(crate) scale: Option<String>,
+}
 
 /// Reads everything.
 pub(crate) async fn observe(
     context: &Context,
     found: RestoreJob,
-    refused: Option<String>,
+    Refused { child, scale }: Refused,
 ) -> Result<Observed, WriteError> {
     let client = context.service.client.clone();
     let namespace = found.namespace().unwrap_or_default();
     let new = found.phase() == RestoreJobPhase::New;
     let mut unreadable = None;
     // One that is being deleted does not need them any more.
-    let backup = if new && !found.is_terminating() {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), &namespace);
+    let verify = write::get(&jobs, &restore::verify_job_name(&found)).await?;
+    let checked_badly = verify
+        .as_ref()
+        .is_some_and(|job| matches!(job_state(job), JobState::Failed { .. }));
+    let backup = if (new || checked_badly) && !found.is_terminating() {
         let name = &found.spec.backup_job_name;
         read::<Backup>(client.clone(), Some(&namespace), name)
             .await?
@@ -57,12 +69,16 @@ pub(crate) async fn observe(
         _ => LockHolder::Nobody,
     };
     let pods = match workloads.as_slice() {
-        [workload] => pods_of(context, &namespace, &workload.selector).await?,
+        [workload] => pods_of(context, &namespace, workload).await?,
         _ => Vec::new(),
     };
-    let jobs: Api<Job> = Api::namespaced(client, &namespace);
-    let verify = write::get(&jobs, &restore::verify_job_name(&found)).await?;
     let written = write::get(&jobs, &restore::restore_job_name(&found)).await?;
+    let exclusive = match (&verify, found.phase()) {
+        (None, RestoreJobPhase::InProgressPhy) if !found.is_terminating() => {
+            exclusive(context, &found, &namespace).await?
+        }
+        _ => Vec::new(),
+    };
     let all = list(context, &namespace, "").await?;
     let (verify_pods, write_pods) = (of_role(&all, &found, ROLE_VERIFY), of_role(&all, &found, ROLE_RESTORE));
     Ok(Observed {
@@ -78,12 +94,28 @@ pub(crate) async fn observe(
             .filter(|pod| restore::target_of(&found, pod).is_some())
             .collect(),
         restore: found,
+        exclusive,
         verify,
         verify_pods,
         write: written,
         write_pods,
-        refused,
+        refused: child,
+        scale_refused: scale,
     })
+}
+
+/// The target claims that one pod alone may mount. One that is not there keeps the check's pod from starting, which says so.
+async fn exclusive(context: &Context, found: &RestoreJob, namespace: &str) -> Result<Vec<String>, WriteError> {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.service.client.clone(), namespace);
+    let mut exclusive = Vec::new();
+    for name in restore::claim_names(&found.spec.target_volumes) {
+        let claim = write::get(&claims, name).await?;
+        let modes = claim.and_then(|claim| claim.spec?.access_modes);
+        if modes.is_some_and(|modes| modes.iter().any(|mode| mode == "ReadWriteOncePod")) {
+            exclusive.push(name.to_owned());
+        }
+    }
+    Ok(exclusive)
 }
 
 /// The tool that the plan, or else the Backup, names. One that is being deleted does not need it any more.
@@ -153,9 +185,26 @@ async fn holder(
     })
 }
 
-async fn pods_of(context: &Context, namespace: &str, selector: &LabelSelector) -> Result<Vec<Pod>, WriteError> {
-    let labels = target::selector(selector).map_err(|error| WriteError::Refused(error.to_string()))?;
-    list(context, namespace, &labels).await
+/// The pods of the workload. Labels alone do not make one: a pod that bears them and belongs to nobody, or to somebody
+/// else, is not stopped by scaling down.
+async fn pods_of(context: &Context, namespace: &str, workload: &Workload) -> Result<Vec<Pod>, WriteError> {
+    let labels = target::selector(&workload.selector).map_err(|error| WriteError::Refused(error.to_string()))?;
+    let mut owners = vec![workload.uid().to_owned()];
+    if workload.kind == Kind::Deployment {
+        let sets: Api<ReplicaSet> = Api::namespaced(context.service.client.clone(), namespace);
+        let sets = write::list(&sets, &ListParams::default().labels(&labels)).await?;
+        let own = sets.iter().filter(|set| is_owned(*set, &owners));
+        let uids: Vec<String> = own.filter_map(ResourceExt::uid).collect();
+        owners.extend(uids);
+    }
+    let mut pods = list(context, namespace, &labels).await?;
+    pods.retain(|pod| is_owned(pod, &owners));
+    Ok(pods)
+}
+
+fn is_owned(object: &impl ResourceExt, owners: &[String]) -> bool {
+    let mut references = object.owner_references().iter();
+    references.any(|owner| owner.controller == Some(true) && owners.contains(&owner.uid))
 }
 
 /// The pods of its Jobs: found by the restore's uid, so that those of a Job that is gone are seen too.

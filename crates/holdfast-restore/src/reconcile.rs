@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use holdfast_api::{ObjectMetaExt as _, RestoreJob, RestoreJobStatus};
 use holdfast_core::{
-    decision::{Intent, Notice},
+    decision::{Intent, Kind, Notice},
     driver::{Found, Standing, Written},
     restore::{self, Decision, Observed, Read, Write},
 };
@@ -16,7 +16,10 @@ use holdfast_runtime::{
 use jiff::Timestamp;
 use kube::{Api, ResourceExt as _};
 
-use crate::{Context, observe::observe};
+use crate::{
+    Context,
+    observe::{Refused, observe},
+};
 
 /// Looks at the RestoreJob of that name.
 pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, WriteError> {
@@ -33,7 +36,7 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, W
     let Some(found) = get(&api, &key.name).await? else {
         return Ok(Next::AwaitChange);
     };
-    let observed = Box::pin(observe(&context, found, None)).await?;
+    let observed = Box::pin(observe(&context, found, Refused::default())).await?;
     let pass = RestorePass {
         context: &context,
         api,
@@ -79,13 +82,17 @@ impl Pass for RestorePass<'_> {
             self.observed.restore = found;
             return Ok(Found::Known);
         }
-        let refused = self.observed.refused.take();
+        let refused = Refused {
+            child: self.observed.refused.take(),
+            scale: self.observed.scale_refused.take(),
+        };
         self.observed = Box::pin(observe(self.context, found, refused)).await?;
         Ok(Found::Known)
     }
 
     async fn write(&mut self, write: Write) -> Result<Written, WriteError> {
         let before = self.observed.restore.clone();
+        let scales = matches!(&write, Write::Patch(target, _) if target.kind != Kind::Backup);
         let written = match apply(&self.context.service.client, &self.api, &before, write).await {
             Ok(Applied::Object(stored)) => {
                 if let Some(after) = &stored.status {
@@ -98,7 +105,11 @@ impl Pass for RestorePass<'_> {
             // It, or what it was to change, is another by now, or gone.
             Err(WriteError::Conflict | WriteError::Exists | WriteError::NotFound) => Written::Stale,
             // It is said on the object, and decided about once more; what is refused even then is tried again later.
-            Err(WriteError::Refused(why)) if self.observed.refused.is_none() => {
+            Err(WriteError::Refused(why)) if scales && self.observed.scale_refused.is_none() => {
+                self.observed.scale_refused = Some(why);
+                return Ok(Written::Refused);
+            }
+            Err(WriteError::Refused(why)) if !scales && self.observed.refused.is_none() => {
                 self.observed.refused = Some(why);
                 return Ok(Written::Refused);
             }

@@ -11,6 +11,7 @@ mod index;
 mod purge;
 pub mod purge_plan;
 mod release;
+mod restores;
 mod retention;
 pub mod retirement;
 mod summary;
@@ -24,6 +25,7 @@ pub use purge::{
     BATCH_MAX, Batch, Entry, Outcome, freed, identity, is_ours, outcome, pull_secrets, purge_job, purge_job_name,
     repository,
 };
-pub use release::{Decision, Observed, Read, Release, Write, concerns, decide, tell, untell};
+pub use release::{Decision, Observed, Read, Release, Write, decide, tell, untell};
+pub use restores::{InUse, restoring};
 pub use retention::{Candidate, Group, Limits, next_expiration, retire};
-pub use summary::{BackupSummary, Place, SummarySpec, SummaryStatus};
+pub use summary::{BackupSummary, Place, SummarySpec, SummaryStatus, concerns};

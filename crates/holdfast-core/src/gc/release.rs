@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{api::core::v1::PersistentVolumeClaim, apimachinery::pkg::apis::meta::v1::Time};
 use kube::ResourceExt as _;
 
-use super::Place;
+use super::{Place, concerns};
 use crate::decision::{self, Event, without_finalizer};
 
 /// How many names a message holds at the most.
@@ -28,6 +28,8 @@ pub struct Observed {
     pub claim: Option<PersistentVolumeClaim>,
     /// Names of Backups that stay and build on it.
     pub dependents: Vec<String>,
+    /// The RestoreJob that is not over and restores it, if any.
+    pub restoring: Option<String>,
 }
 
 /// What can be read. Deletions are looked at once, so it is everything, from the API server itself.
@@ -64,16 +66,6 @@ impl From<Decision> for Release {
     }
 }
 
-/// Whether a Backup is gc's to release: deleted, held by our finalizer, and in a phase that gc owns.
-pub fn concerns(phase: Option<BackupPhase>, deleted: bool, finalizers: &[String]) -> bool {
-    deleted
-        && finalizers.iter().any(|name| name == FINALIZER)
-        && matches!(
-            phase,
-            Some(BackupPhase::Completed | BackupPhase::Failed | BackupPhase::Deleting)
-        )
-}
-
 /// Decides about one deleted Backup.
 pub fn decide(observed: &Observed, now: Timestamp) -> Release {
     let backup = &observed.backup;
@@ -93,6 +85,9 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Release {
     // Once its files are going, nothing that is built on it can be helped any more.
     if !deleting && !observed.dependents.is_empty() {
         return blocked(backup, &observed.dependents, now);
+    }
+    if let Some(restore) = observed.restoring.as_ref().filter(|_| !deleting) {
+        return restored(backup, restore, now).into();
     }
     let name = backup.name_any();
     let location = status.location(backup.metadata.uid.as_deref().unwrap_or_default());
@@ -199,6 +194,15 @@ fn blocked(backup: &Backup, dependents: &[String], now: Timestamp) -> Release {
         decision,
         purge: None,
         blocked: true,
+    }
+}
+
+/// Its files are kept until the restore is over.
+fn restored(backup: &Backup, restore: &str, now: Timestamp) -> Decision {
+    let note = format!("RestoreJob {restore} restores it and is not over");
+    match stall(backup, Reason::RestoreAtWork, &note, None, now) {
+        Some(status) => written(status).with(Event::warning(Reason::RestoreAtWork, note)),
+        None => Decision::after(LOOK_AGAIN),
     }
 }
 

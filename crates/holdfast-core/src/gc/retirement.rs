@@ -11,17 +11,22 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use super::{BackupSummary, Candidate, Group, next_expiration, retire};
+use super::{BackupSummary, Candidate, Group, InUse, next_expiration, retire};
 use crate::decision::{self, Event, Kind, Target};
 
 /// How soon the watch should have shown what a live read found.
 const SOON: SignedDuration = SignedDuration::from_secs(2);
+
+/// How often it is looked whether a restore still needs what would go.
+const RESTORING: SignedDuration = SignedDuration::from_mins(1);
 
 /// What must be read from the API server itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
     /// The policy: its limits may have been raised a moment ago.
     Policy,
+    /// The `RestoreJob`s of the namespace: what they name stays until they are over.
+    Restores,
     /// The newer good Backup that lets the next one go.
     NewerGood,
 }
@@ -42,6 +47,8 @@ pub struct Observed {
     pub left: Vec<Candidate>,
     /// By uid: whether a newer good Backup was found good just now.
     newer_goods: HashMap<String, bool>,
+    /// What restores need, as the API server said just now; none: that was not read yet.
+    in_use: Option<InUse>,
 }
 
 impl Observed {
@@ -54,12 +61,30 @@ impl Observed {
             limits_live,
             left,
             newer_goods: HashMap::new(),
+            in_use: None,
         }
+    }
+
+    /// Takes in what restores need.
+    pub fn know_restores(&mut self, in_use: InUse) {
+        self.in_use = Some(in_use);
     }
 
     /// The one that goes next.
     pub fn next(&self) -> Option<&Candidate> {
-        self.left.last()
+        let free = |candidate: &&Candidate| !self.is_in_use(candidate);
+        self.left.iter().rev().find(free)
+    }
+
+    /// The one that goes next is not to be looked at again.
+    pub fn pop(&mut self) -> Option<Candidate> {
+        let at = self.left.iter().rposition(|candidate| !self.is_in_use(candidate))?;
+        Some(self.left.remove(at))
+    }
+
+    fn is_in_use(&self, candidate: &Candidate) -> bool {
+        let name = candidate.backup.metadata.name.as_deref().unwrap_or_default();
+        self.in_use.as_ref().is_some_and(|in_use| in_use.by(name).is_some())
     }
 
     /// Takes in what a read of the next one's newer good Backup found under its name.
@@ -85,12 +110,17 @@ impl Observed {
 /// is there.
 pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
     let Some(candidate) = observed.next() else {
-        let next = next_expiration(&observed.group, now);
-        return next.map_or_else(Decision::wait, |time| Decision::after(time.duration_since(now)));
+        let next = next_expiration(&observed.group, now).map(|time| time.duration_since(now));
+        let withheld = (!observed.left.is_empty()).then_some(RESTORING);
+        let next = next.into_iter().chain(withheld).min();
+        return next.map_or_else(Decision::wait, Decision::after);
     };
     let by_limit = |candidate: &Candidate| candidate.reason == Reason::HistoryLimitExceeded;
     if !observed.limits_live && observed.left.iter().any(by_limit) {
         return Decision::read(Read::Policy);
+    }
+    if observed.in_use.is_none() {
+        return Decision::read(Read::Restores);
     }
     match observed.may_go(candidate) {
         None => Decision::read(Read::NewerGood),

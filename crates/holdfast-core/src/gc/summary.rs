@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use holdfast_api::{
     Access, Backup, BackupPhase, BackupType, Location,
     names::{
-        ANNOTATION_POLICY_UID, ANNOTATION_TRACEPARENT, LABEL_AUTOBACKUP, LABEL_BACKUP_PROTECTION, LABEL_CLUSTER_UID,
-        LABEL_INSTANCE,
+        ANNOTATION_DAMAGED, ANNOTATION_POLICY_UID, ANNOTATION_TRACEPARENT, FINALIZER, LABEL_AUTOBACKUP,
+        LABEL_BACKUP_PROTECTION, LABEL_CLUSTER_UID, LABEL_INSTANCE,
     },
 };
 use jiff::Timestamp;
@@ -18,15 +18,13 @@ use k8s_openapi::{
 use kube::{Resource, ResourceExt as _};
 use serde::{Deserialize, Deserializer};
 
-use super::concerns;
-
 const LABELS: &[&str] = &[
     LABEL_AUTOBACKUP,
     LABEL_BACKUP_PROTECTION,
     LABEL_CLUSTER_UID,
     LABEL_INSTANCE,
 ];
-const ANNOTATIONS: &[&str] = &[ANNOTATION_POLICY_UID, ANNOTATION_TRACEPARENT];
+const ANNOTATIONS: &[&str] = &[ANNOTATION_DAMAGED, ANNOTATION_POLICY_UID, ANNOTATION_TRACEPARENT];
 
 /// A Backup without most of its content. Only its finalizers may be written back.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -185,6 +183,16 @@ fn slim_metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMet
     })
 }
 
+/// Whether a Backup is gc's to release: deleted, held by our finalizer, and in a phase that gc owns.
+pub fn concerns(phase: Option<BackupPhase>, deleted: bool, finalizers: &[String]) -> bool {
+    deleted
+        && finalizers.iter().any(|name| name == FINALIZER)
+        && matches!(
+            phase,
+            Some(BackupPhase::Completed | BackupPhase::Failed | BackupPhase::Deleting)
+        )
+}
+
 impl Resource for BackupSummary {
     type DynamicType = ();
     type Scope = NamespaceResourceScope;
@@ -220,9 +228,10 @@ impl BackupSummary {
         self.metadata.deletion_timestamp.is_some()
     }
 
-    /// Whether it can be restored and is not on its way out.
+    /// Whether it can be restored, as far as is known, and is not on its way out.
     pub fn is_good(&self) -> bool {
-        self.status.phase == Some(BackupPhase::Completed) && !self.is_going()
+        let damaged = self.annotations().contains_key(ANNOTATION_DAMAGED);
+        self.status.phase == Some(BackupPhase::Completed) && !self.is_going() && !damaged
     }
 
     /// Whether it stays and is, or may become, of use: then what it builds on must stay too.

@@ -3,6 +3,7 @@
 use holdfast_api::{RestorePlan, RestoreWork, agent::Outcome, condition::Reason};
 use jiff::Timestamp;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use kube::ResourceExt as _;
 
 use super::jobs;
 use super::observed::{LockHolder, Observed};
@@ -83,13 +84,15 @@ fn bring_back(
     if observed.holder == LockHolder::Ours {
         return resume(observed, workload, "its volumes are restored");
     }
+    if let LockHolder::AtWork(_) | LockHolder::Over = observed.holder {
+        let text = format!(
+            "the volumes were restored, but another RestoreJob has taken {} over before it was Ready",
+            workload.title()
+        );
+        return Verdict::Fail(Reason::WorkloadHeld, text);
+    }
     if workload.observed && workload.ready >= workload.replicas {
-        return Verdict::Complete(format!(
-            "{} runs on backup {} with {} replicas",
-            workload.title(),
-            work.backup.name,
-            workload.replicas
-        ));
+        return Verdict::Complete(completed(work, workload));
     }
     if plan.deadline.as_ref().is_some_and(|deadline| now > deadline.0) {
         let text = format!(
@@ -104,5 +107,43 @@ fn bring_back(
         workload.replicas,
         workload.title()
     );
-    Verdict::Wait(Reason::ScalingUp, text)
+    match observed.pods.iter().find_map(|pod| unready(pod, now)) {
+        Some(why) => Verdict::Wait(Reason::WorkloadNotReady, format!("{text}: {why}")),
+        None => Verdict::Wait(Reason::ScalingUp, text),
+    }
+}
+
+fn completed(work: &RestoreWork, workload: &Workload) -> String {
+    let (title, backup, replicas) = (workload.title(), &work.backup.name, workload.replicas);
+    if replicas == 0 {
+        return format!(
+            "the volumes of {title} hold backup {backup}; it has 0 replicas, and is started by whoever wants it"
+        );
+    }
+    format!("{title} runs on backup {backup} with {replicas} replicas")
+}
+
+/// Why a pod of the workload does not get Ready, as far as its containers tell.
+fn unready(pod: &Pod, now: Timestamp) -> Option<String> {
+    let name = pod.name_any();
+    if let Some(trouble) = trouble(pod, now) {
+        return Some(format!("pod {name}: {}", trouble.message));
+    }
+    let status = pod.status.as_ref()?;
+    let all = status.init_container_statuses.iter().chain(&status.container_statuses);
+    all.flatten().find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let last = container
+            .last_state
+            .as_ref()
+            .and_then(|state| state.terminated.as_ref());
+        // What has not run yet may just be starting.
+        let last = last?;
+        Some(format!(
+            "container {} of pod {name} has exited with code {} and is in {}",
+            container.name,
+            last.exit_code,
+            waiting.reason.as_deref().unwrap_or("waiting")
+        ))
+    })
 }

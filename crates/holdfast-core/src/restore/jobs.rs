@@ -27,6 +27,8 @@ use crate::settings::Settings;
 pub(super) const CONTAINER: &str = "restore";
 /// How long finished Jobs stay for a look at their logs.
 const KEPT_SECONDS: i32 = 86_400;
+/// The agent's variable with the mount paths of the targets.
+const TARGETS: &str = "HOLDFAST_TARGETS";
 const VERIFY_ATTEMPTS: i32 = 3;
 
 /// The name of the Job that checks the backup.
@@ -82,7 +84,7 @@ fn environment(restore: &RestoreJob, work: &RestoreWork, access: Vec<EnvVar>) ->
     list.extend(access);
     list.extend([
         env("HOLDFAST_DIGEST", &work.digest),
-        env("HOLDFAST_TARGETS", targets(&restore.spec.target_volume_mounts)),
+        env(TARGETS, targets(&restore.spec.target_volume_mounts)),
         env("HOLDFAST_REPLACE", restore.spec.replace.unwrap_or(false).to_string()),
         env("HOLDFAST_RESTORE_UID", restore.uid().unwrap_or_default()),
         pod_uid_env(),
@@ -92,8 +94,8 @@ fn environment(restore: &RestoreJob, work: &RestoreWork, access: Vec<EnvVar>) ->
 
 /// What both Jobs have in common. `command` is the agent's; the repository is never written by a restore.
 ///
-/// Both have the tool's image and environment, so that an image or a Secret that is not to be had is found out by the
-/// check, while the workload still runs.
+/// Both have the tool's image, environment and resources, so that an image, a Secret or a node that is not to be had is
+/// found out by the check, while the workload still runs.
 fn frame(
     settings: &Settings,
     restore: &RestoreJob,
@@ -143,7 +145,7 @@ fn frame(
             image_pull_policy: settings.pull_policy.clone(),
             env: Some(list),
             env_from: tool.spec.env_from,
-            resources: Some(zero_limits(None)),
+            resources: Some(zero_limits(tool.spec.resources)),
             security_context: Some(tool_security_context()),
             volume_mounts: Some(access.mounts.into_iter().chain([bin_mount()]).collect()),
             ..Container::default()
@@ -152,31 +154,64 @@ fn frame(
     })
 }
 
+fn restore_commands(tool: &Tool) -> Vec<String> {
+    let physical = tool.spec.physical.as_ref();
+    physical
+        .and_then(|physical| physical.restore_commands.clone())
+        .unwrap_or_default()
+}
+
 /// Puts the target mounts before ours.
 fn mount(job: &mut AgentJob, targets: impl Iterator<Item = VolumeMount>) {
     let ours = job.container.volume_mounts.take().unwrap_or_default();
     job.container.volume_mounts = Some(targets.chain(ours).collect());
 }
 
-/// The Job that reads every byte of the backup and looks at the target volumes, writing nothing.
+/// Leaves out target volumes by their claims: a claim that one pod alone may mount is its database's until that is stopped
+/// (`ReadWriteOncePod`).
+fn leave_out(job: &mut AgentJob, claims: &[String]) {
+    job.volumes.retain(|volume| {
+        let claim = volume.persistent_volume_claim.as_ref();
+        claim.is_none_or(|claim| !claims.contains(&claim.claim_name))
+    });
+    let targets = job.container.env.iter_mut().flatten();
+    if !claims.is_empty() {
+        for variable in targets.filter(|variable| variable.name == TARGETS) {
+            variable.value = Some(String::new());
+        }
+    }
+}
+
+/// The Job that reads every byte of the backup and looks at the target volumes, writing nothing; at those of `exclusive`
+/// claims it cannot look.
 pub(super) fn verify_job(
     settings: &Settings,
     restore: &RestoreJob,
-    plan: &RestorePlan,
-    work: &RestoreWork,
+    (plan, work): (&RestorePlan, &RestoreWork),
     tool: Tool,
+    exclusive: &[String],
     now: Timestamp,
 ) -> Result<Job, NewerFormat> {
+    let commands = restore_commands(&tool);
     let mut job = frame(settings, restore, plan, work, tool, ROLE_VERIFY, now)?;
     job.name.clone_from(&work.verify_job_name);
     job.backoff_limit = VERIFY_ATTEMPTS;
-    job.container.command = Some(agent_command("verify"));
-    let own = restore.spec.target_volume_mounts.iter().cloned();
-    let read_only = own.map(|mount| VolumeMount {
-        read_only: Some(true),
-        ..mount
+    // What the restore will be started with; where a target cannot be looked at, its command may lie on it.
+    job.container.command = Some(if exclusive.is_empty() {
+        tool_command("verify", &commands)
+    } else {
+        agent_command("verify")
     });
-    mount(&mut job, read_only);
+    leave_out(&mut job, exclusive);
+    let own = restore.spec.target_volume_mounts.iter().cloned();
+    let read_only = own
+        .filter(|mount| job.volumes.iter().any(|volume| volume.name == mount.name))
+        .map(|mount| VolumeMount {
+            read_only: Some(true),
+            ..mount
+        });
+    let read_only: Vec<VolumeMount> = read_only.collect();
+    mount(&mut job, read_only.into_iter());
     Ok(agent_job(job))
 }
 
@@ -189,18 +224,13 @@ pub(super) fn restore_job(
     tool: Tool,
     now: Timestamp,
 ) -> Result<Job, NewerFormat> {
-    let physical = tool.spec.physical.as_ref();
-    let commands = physical
-        .and_then(|physical| physical.restore_commands.clone())
-        .unwrap_or_default();
-    let resources = tool.spec.resources.clone();
+    let commands = restore_commands(&tool);
     let mut job = frame(settings, restore, plan, work, tool, ROLE_RESTORE, now)?;
     job.name.clone_from(&work.restore_job_name);
     job.backoff_limit = work.backoff_limit;
     // A pod that wrote half and was drained must not be forgotten: see `clean`.
     job.count_disruptions = true;
     job.container.command = Some(tool_command("restore", &commands));
-    job.container.resources = Some(zero_limits(resources));
     mount(&mut job, restore.spec.target_volume_mounts.iter().cloned());
     Ok(agent_job(job))
 }

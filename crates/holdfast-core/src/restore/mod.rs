@@ -10,12 +10,14 @@
 //! written in the same patch: the annotation is the lock, and any later pass, of whichever process, can settle it.
 
 mod after_write;
+mod hold;
 mod jobs;
 mod new;
 mod observed;
 mod run;
 mod status;
 mod stop;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod tool;
@@ -31,7 +33,7 @@ use jiff::Timestamp;
 pub use jobs::{restore_job_name, verify_job_name};
 pub use observed::{Decision, LockHolder, Observed, Read, Write};
 pub use stop::orphan;
-pub use workload::{Kind, Workload};
+pub use workload::{Kind, Workload, claim_names};
 pub use writers::target_of;
 
 pub use crate::settings::Settings;

@@ -2,7 +2,7 @@
 
 use holdfast_api::{
     Backup, BackupPhase, BackupReference, BackupTool, BackupType, HeldWorkload, RestorePlan, RestoreStep, RestoreWork,
-    condition::Reason,
+    condition::Reason, names::ANNOTATION_DAMAGED,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -11,11 +11,8 @@ use kube::ResourceExt as _;
 use super::observed::{LockHolder, Observed};
 use super::verdict::Verdict;
 use super::workload::Workload;
-use super::{jobs, writers};
-use crate::{
-    pod::{self, planned_tool},
-    target,
-};
+use super::{jobs, targets, writers};
+use crate::{pod::planned_tool, target};
 
 /// How long a name that does not exist, or a pod that is in the way, is waited for.
 const GRACE: SignedDuration = SignedDuration::from_secs(30);
@@ -52,10 +49,12 @@ fn plan(observed: &Observed, now: Timestamp) -> Result<(RestorePlan, String), Pr
     let backup = backup(observed)?;
     let work = work(observed, backup, workload)?;
     let deadline = now.checked_add(observed.settings.deadline).unwrap_or(now);
+    // A volume that one node at a time may mount is where the pod runs that uses it; another pod of the workload may be
+    // elsewhere.
     let node = observed
         .pods
         .iter()
-        .filter(|pod| !pod::is_over(pod))
+        .filter(|pod| writers::target_of(&observed.restore, pod).is_some())
         .find_map(|pod| pod.spec.as_ref()?.node_name.clone());
     let held = HeldWorkload {
         kind: workload.kind.as_str().to_owned(),
@@ -117,6 +116,9 @@ fn work(observed: &Observed, backup: &Backup, workload: &Workload) -> Result<Res
     let tool_name = text(found.backup_tool_name.as_ref(), "backupToolName")?;
     let tool = tool(observed, &tool_name)?;
     jobs::mounts(restore).map_err(|text| Problem::Fail(Reason::InvalidPolicy, text))?;
+    if let Some((reason, text)) = targets::refused(observed, workload) {
+        return Err(Problem::Fail(reason, text));
+    }
     if let Some(intruder) = writers::intruder(observed) {
         let (reason, text) = intruder.problem();
         let problem = if intruder.ends { Problem::Wait } else { Problem::Missing };
@@ -206,6 +208,12 @@ fn backup(observed: &Observed) -> Result<&Backup, Problem> {
             format!("Backup {name} is of type {kind}; this version restores data files"),
         ));
     }
+    if let Some(found) = backup.annotations().get(ANNOTATION_DAMAGED) {
+        let text = format!(
+            "Backup {name} is damaged ({found}); to have it checked again, take its annotation {ANNOTATION_DAMAGED} away"
+        );
+        return Err(Problem::Fail(Reason::DigestMismatch, text));
+    }
     let phase = backup.phase();
     let text = format!("Backup {name} is {}", phase.as_str());
     match phase {
@@ -227,6 +235,17 @@ fn tool<'a>(observed: &'a Observed, name: &str) -> Result<&'a BackupTool, Proble
         .and_then(|physical| physical.restore_commands.as_ref());
     if commands.is_none_or(Vec::is_empty) {
         let text = format!("backupTool {name} has no physical.restoreCommands; this version restores files in place");
+        return Err(Problem::Fail(Reason::Unsupported, text));
+    }
+    let logical = tool
+        .spec
+        .logical
+        .as_ref()
+        .and_then(|logical| logical.restore_commands.as_ref());
+    if logical.is_some_and(|commands| !commands.is_empty()) {
+        let text = format!(
+            "backupTool {name} has logical.restoreCommands beside physical ones; this version restores files in place, and would leave the rest out"
+        );
         return Err(Problem::Fail(Reason::Unsupported, text));
     }
     Ok(tool)

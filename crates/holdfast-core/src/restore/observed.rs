@@ -39,7 +39,7 @@ pub struct Observed {
     pub settings: Settings,
     /// The RestoreJob.
     pub restore: RestoreJob,
-    /// The Backup that it names; only looked up for a new RestoreJob.
+    /// The Backup that it names; only looked up for a new RestoreJob, and where its check has failed.
     pub backup: Option<Backup>,
     /// The tool that the plan, or else the Backup, names.
     pub tool: Option<BackupTool>,
@@ -49,10 +49,13 @@ pub struct Observed {
     pub workloads: Vec<Workload>,
     /// Who has the lock of the first of them.
     pub holder: LockHolder,
-    /// Its pods that have not ended.
+    /// Its pods: those that its controller owns.
     pub pods: Vec<Pod>,
     /// Every pod of the namespace that mounts a target claim ([`target_of`](super::target_of)), whoever it belongs to.
     pub mounting: Vec<Pod>,
+    /// The target claims that one pod alone may mount (`ReadWriteOncePod`); looked up as long as there is no Job that
+    /// checks the backup.
+    pub exclusive: Vec<String>,
     /// The Job that checks the backup.
     pub verify: Option<Job>,
     /// Its pods.
@@ -63,6 +66,8 @@ pub struct Observed {
     pub write_pods: Vec<Pod>,
     /// What the API server said when it refused the Job that was last asked for.
     pub refused: Option<String>,
+    /// What it said when it refused to change the workload's replicas.
+    pub scale_refused: Option<String>,
 }
 
 impl Observed {

@@ -10,7 +10,7 @@ use super::undo::{delete, dirty, give_up, is_first, is_ours, is_touched, name_ta
 use super::verdict::Verdict;
 use super::workload::Workload;
 use super::writers::{self, Intruder};
-use super::{after_write, jobs, tool, verify};
+use super::{after_write, hold, jobs, targets, tool, verify};
 use crate::decision::{Child, Event};
 use crate::pod::{is_over, repository_volume_of};
 
@@ -31,6 +31,9 @@ pub(super) fn judge(observed: &Observed, now: Timestamp) -> Verdict {
         Err(error) => return Verdict::Wait(error.reason(), error.to_string()),
     };
     let workload = observed.planned_workload();
+    if let Some(verdict) = workload.and_then(|workload| hold::judge(observed, plan, workload)) {
+        return verdict;
+    }
     match (&observed.write, workload) {
         (Some(job), _) if !is_ours(job, restore) => name_taken(observed, plan, workload, job),
         (Some(job), workload) => after_write::judge(observed, (plan, work), workload, job, now),
@@ -93,7 +96,10 @@ fn prepare(
                     let (reason, text) = intruder.problem();
                     untouched(observed, Some(workload), reason, text)
                 }
-                None => suspend(observed, plan, work, workload, now),
+                None => match targets::refused(observed, workload) {
+                    Some((reason, text)) => untouched(observed, Some(workload), reason, text),
+                    None => suspend(observed, plan, work, workload, now),
+                },
             };
         }
     }
@@ -108,6 +114,7 @@ fn prepare(
     plan.writing = Some(Writing {
         attempt: 1,
         since: Time(now),
+        second_writer: None,
         unknown: Unknown::new(),
     });
     Verdict::Note(plan, Some(Event::normal(Reason::Restoring, text)))
@@ -193,6 +200,7 @@ fn write(
             plan.writing = Some(Writing {
                 attempt: 2,
                 since: Time(now),
+                second_writer: None,
                 unknown: Unknown::new(),
             });
         });
@@ -215,6 +223,10 @@ fn suspend(
     now: Timestamp,
 ) -> Verdict {
     let restore = &observed.restore;
+    if let Some(why) = &observed.scale_refused {
+        let text = format!("the API server refuses to stop {}: {why}", workload.title());
+        return untouched(observed, Some(workload), Reason::ScaleRefused, text);
+    }
     let earlier = workload.suspend_lock();
     let planned = plan.workload.as_ref().map_or(1, |planned| planned.replicas);
     // The mark of an earlier lock, or what a person has set since the plan, is the truth about the count; without

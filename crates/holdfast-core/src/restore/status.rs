@@ -15,6 +15,8 @@ use crate::decision::Event;
 
 /// How often something that is waited for is looked at again.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(2);
+/// How often while a Job of ours is there: Jobs, their pods and the held workload are watched.
+const WHILE_WATCHED: SignedDuration = SignedDuration::from_secs(15);
 
 /// A status about to be written.
 struct Draft<'a> {
@@ -31,9 +33,19 @@ pub(super) fn render(observed: &Observed, verdict: Verdict, now: Timestamp) -> D
         Verdict::Write(write, event) => told(Decision::write(write), event),
         Verdict::Begin(plan, text) => draft.begin(*plan, text),
         Verdict::Note(plan, event) => told(draft.note(*plan), event),
-        Verdict::Wait(reason, text) => draft.wait(reason, &text),
+        Verdict::Wait(reason, text) => draft.wait(reason, &text, look_again(observed, reason)),
         Verdict::Complete(text) => draft.complete(text),
         Verdict::Fail(reason, text) => draft.fail(reason, text),
+    }
+}
+
+/// Pods of the workload are not watched; all else that a Job waits for is.
+fn look_again(observed: &Observed, reason: Reason) -> SignedDuration {
+    let started = observed.restore.phase() == RestoreJobPhase::InProgressPhy;
+    match reason {
+        Reason::ScalingDown | Reason::ScalingUp | Reason::WorkloadNotReady => LOOK_AGAIN,
+        _ if started => WHILE_WATCHED,
+        _ => LOOK_AGAIN,
     }
 }
 
@@ -63,9 +75,14 @@ impl<'a> Draft<'a> {
     /// The conditions beside the three of every object: they follow from what the plan remembers.
     fn remembered(&mut self) {
         let Some(plan) = self.status.plan.clone() else { return };
+        let ended = self.status.phase.is_some_and(RestoreJobPhase::is_terminal);
         self.say(|conditions| match (&plan.writing, &plan.stop) {
             (Some(writing), _) => {
-                let (reason, text) = if writing.attempt > 1 {
+                let (reason, text) = if ended {
+                    (Reason::Completed, "the volumes are written no more")
+                } else if let Some(who) = &writing.second_writer {
+                    (Reason::TargetDirty, who.as_str())
+                } else if writing.attempt > 1 {
                     (
                         Reason::TargetDirty,
                         "an earlier restore Job is gone, and may have written",
@@ -76,7 +93,7 @@ impl<'a> Draft<'a> {
                 let verified = "every byte of the backup is as it was sealed";
                 conditions
                     .set(ConditionType::Verified, true, Reason::Verifying, verified)
-                    .set(ConditionType::Writing, true, reason, text);
+                    .set(ConditionType::Writing, !ended, reason, text);
             }
             (None, Some(stop)) => {
                 let reason = stop.reason_or(Reason::PodPending);
@@ -128,14 +145,14 @@ impl<'a> Draft<'a> {
     }
 
     /// Writes what is being done if the status does not say so yet, else looks again soon.
-    fn wait(mut self, reason: Reason, text: &str) -> Decision {
+    fn wait(mut self, reason: Reason, text: &str, again: SignedDuration) -> Decision {
         if self
             .status
             .waiting
             .as_ref()
             .is_some_and(|waiting| waiting.is_for(reason))
         {
-            return Decision::after(LOOK_AGAIN);
+            return Decision::after(again);
         }
         self.now_for(reason, text);
         self.written()

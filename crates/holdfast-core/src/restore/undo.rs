@@ -4,7 +4,7 @@
 use holdfast_api::{RestoreJob, RestorePlan, Stop, Unknown, condition::Reason, names::LABEL_RESTORE_UID};
 use jiff::Timestamp;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::ResourceExt as _;
 
 use super::jobs;
@@ -18,6 +18,16 @@ use crate::pod::failure;
 pub(super) fn is_ours(job: &Job, restore: &RestoreJob) -> bool {
     let uid = job.labels().get(LABEL_RESTORE_UID);
     uid.is_some() && uid == restore.metadata.uid.as_ref()
+}
+
+/// Whether a Job belongs to a RestoreJob of this name that was there before: it goes with that one.
+fn is_former(job: &Job, restore: &RestoreJob) -> bool {
+    let former = |owner: &OwnerReference| {
+        owner.kind == "RestoreJob"
+            && Some(&owner.name) == restore.metadata.name.as_ref()
+            && Some(&owner.uid) != restore.metadata.uid.as_ref()
+    };
+    job.labels().contains_key(LABEL_RESTORE_UID) && job.owner_references().iter().any(former)
 }
 
 /// Whether the volumes may have been written.
@@ -41,6 +51,10 @@ pub(super) fn name_taken(observed: &Observed, plan: &RestorePlan, workload: Opti
         "a job named \"{}\" exists that does not belong to this RestoreJob",
         job.name_any()
     );
+    if is_former(job, &observed.restore) && !is_touched(plan) {
+        let text = format!("{text}, but to one of that name that is gone: waiting for it to go");
+        return Verdict::Wait(Reason::NameTaken, text);
+    }
     // Its own Job may have been there before.
     if is_touched(plan) {
         return dirty(plan, &text);
@@ -98,6 +112,13 @@ pub(super) fn resume(observed: &Observed, workload: &Workload, why: &str) -> Ver
         .map(|lock| lock.replicas)
         .or(planned.map(|planned| planned.replicas))
         .unwrap_or(1);
+    if let Some(refused) = &observed.scale_refused {
+        let text = format!(
+            "the API server refuses to give {} its {replicas} replicas back: {refused}; it is tried again",
+            workload.title()
+        );
+        return Verdict::Wait(Reason::ScaleRefused, text);
+    }
     let note = format!("{} gets its {replicas} replicas back: {why}", workload.title());
     let write = Write::Patch(workload.target(), Workload::resume(replicas));
     Verdict::Write(write, Some(Event::normal(Reason::ScalingUp, note)))

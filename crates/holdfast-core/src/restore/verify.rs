@@ -1,14 +1,16 @@
 //! The verify Job: every byte of the backup is read before anything is touched.
 
-use holdfast_api::{RestorePlan, RestoreWork, condition::Reason};
+use holdfast_api::{RestorePlan, RestoreWork, condition::Reason, names::ANNOTATION_DAMAGED};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
+use kube::ResourceExt as _;
+use serde_json::json;
 
 use super::observed::{Observed, Write};
 use super::undo::{give_up, is_ours, name_taken, newest_failure, untouched};
 use super::verdict::Verdict;
 use super::{jobs, tool, workload::Workload};
-use crate::decision::Child;
+use crate::decision::{Child, Event, Kind, Target};
 use crate::pod::{JobState, Trouble, is_over, job_state, trouble};
 
 /// `None` once the Job has found everything right.
@@ -31,11 +33,36 @@ pub(super) fn judge(
         JobState::Complete => None,
         JobState::Failed { message, .. } => {
             let told = newest_failure(&observed.verify_pods);
+            if let Some(mark) = told.as_ref().and_then(|(reason, _)| damaged(observed, work, *reason)) {
+                return Some(mark);
+            }
             let (reason, text) = told.unwrap_or((Reason::SealInvalid, message));
             let text = not_restored(work, &text);
             Some(untouched(observed, Some(workload), reason, text))
         }
     }
+}
+
+/// A copy that is not what was sealed bears that on itself, so that nothing takes it for a good one; the agent's own word
+/// alone counts.
+fn damaged(observed: &Observed, work: &RestoreWork, reason: Reason) -> Option<Verdict> {
+    let damage = matches!(reason, Reason::DigestMismatch | Reason::SealInvalid);
+    let backup = observed.backup.as_ref().filter(|_| damage)?;
+    let known = backup.annotations().contains_key(ANNOTATION_DAMAGED);
+    if known || backup.metadata.uid.as_ref() != Some(&work.backup.uid) {
+        return None;
+    }
+    let found = format!(
+        "{} when RestoreJob {} checked it",
+        reason.as_str(),
+        observed.restore.name_any()
+    );
+    let note = format!("Backup {} is marked as damaged: {found}", work.backup.name);
+    let mark = json!({"metadata": {"annotations": {ANNOTATION_DAMAGED: found}}});
+    Some(Verdict::Write(
+        Write::Patch(Target::exactly(Kind::Backup, backup), mark),
+        Some(Event::warning(reason, note)),
+    ))
 }
 
 /// What is said when the check ends the restore.
@@ -48,7 +75,14 @@ fn create(observed: &Observed, plan: &RestorePlan, work: &RestoreWork, now: Time
         Ok(tool) => tool,
         Err(verdict) => return *verdict,
     };
-    match jobs::verify_job(&observed.settings, &observed.restore, plan, work, tool, now) {
+    match jobs::verify_job(
+        &observed.settings,
+        &observed.restore,
+        (plan, work),
+        tool,
+        &observed.exclusive,
+        now,
+    ) {
         Ok(job) => Verdict::write(Write::Create(Child::from(job))),
         Err(error) => Verdict::Fail(error.reason(), error.to_string()),
     }

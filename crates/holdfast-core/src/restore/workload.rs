@@ -9,7 +9,7 @@ use holdfast_api::{
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, StatefulSet},
-        core::v1::LocalObjectReference,
+        core::v1::{LocalObjectReference, PodTemplateSpec, Volume},
     },
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ManagedFieldsEntry, ObjectMeta},
 };
@@ -58,6 +58,10 @@ pub struct Workload {
     pub image: Option<String>,
     /// The Secrets that its pods pull images with.
     pub pull_secrets: Vec<LocalObjectReference>,
+    /// The claims that its pods' template names.
+    pub template_claims: Vec<String>,
+    /// The names of its claim templates.
+    pub claim_templates: Vec<String>,
     /// Whether scaling it down deletes its claims.
     pub when_scaled_delete: bool,
     /// Who else sets its replicas, if anybody.
@@ -82,6 +86,13 @@ impl Workload {
             selector: spec.map(|spec| spec.selector.clone()).unwrap_or_default(),
             image: template.and_then(|template| template.spec.as_ref()?.containers.first()?.image.clone()),
             pull_secrets: pull_secrets(template.and_then(|template| template.spec.as_ref())),
+            template_claims: template_claims(template),
+            claim_templates: spec
+                .and_then(|spec| spec.volume_claim_templates.as_ref())
+                .into_iter()
+                .flatten()
+                .filter_map(|claim| claim.metadata.name.clone())
+                .collect(),
             when_scaled_delete: policy.and_then(|policy| policy.when_scaled.as_deref()) == Some("Delete"),
             applier: applier(set.metadata.managed_fields.as_deref().unwrap_or_default()),
             metadata: without_fields(&set.metadata),
@@ -101,6 +112,8 @@ impl Workload {
             selector: spec.map(|spec| spec.selector.clone()).unwrap_or_default(),
             image: template.and_then(|template| template.spec.as_ref()?.containers.first()?.image.clone()),
             pull_secrets: pull_secrets(template.and_then(|template| template.spec.as_ref())),
+            template_claims: template_claims(template),
+            claim_templates: Vec::new(),
             when_scaled_delete: false,
             applier: applier(deployment.metadata.managed_fields.as_deref().unwrap_or_default()),
             metadata: without_fields(&deployment.metadata),
@@ -115,6 +128,18 @@ impl Workload {
     /// Uid.
     pub fn uid(&self) -> &str {
         self.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// Whether a claim is one of its pods': named in their template, or `<template>-<name>-<ordinal>` (Kubernetes
+    /// documentation, "StatefulSet", stable storage).
+    pub fn claims(&self, claim: &str) -> bool {
+        let of_template = |template: &String| {
+            let ordinal = claim
+                .strip_prefix(template.as_str())
+                .and_then(|rest| rest.strip_prefix('-')?.strip_prefix(self.name())?.strip_prefix('-'));
+            ordinal.is_some_and(|ordinal| !ordinal.is_empty() && ordinal.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        self.template_claims.iter().any(|known| known == claim) || self.claim_templates.iter().any(of_template)
     }
 
     /// This very workload, in the state that was read.
@@ -174,6 +199,19 @@ impl Workload {
             "spec": {"replicas": replicas},
         })
     }
+}
+
+fn template_claims(template: Option<&PodTemplateSpec>) -> Vec<String> {
+    let volumes = template.and_then(|template| template.spec.as_ref()?.volumes.as_deref());
+    claim_names(volumes.unwrap_or_default()).map(str::to_owned).collect()
+}
+
+/// The claims that volumes name.
+pub fn claim_names(volumes: &[Volume]) -> impl Iterator<Item = &str> {
+    let claims = volumes
+        .iter()
+        .filter_map(|volume| volume.persistent_volume_claim.as_ref());
+    claims.map(|claim| claim.claim_name.as_str())
 }
 
 fn without_fields(metadata: &ObjectMeta) -> ObjectMeta {

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
 use super::observed::Observed;
+use super::workload::claim_names;
 use crate::{backup::claims_of, pod::is_over};
 
 /// A pod that is not the restore's to stop and mounts one of its targets.
@@ -18,7 +19,7 @@ pub(super) struct Intruder<'a> {
     pod: &'a Pod,
     /// The claim that it mounts.
     claim: &'a str,
-    /// Whether it is a Backup at work, which ends by itself.
+    /// Whether it works for a Backup or another RestoreJob, and so ends by itself.
     pub(super) ends: bool,
 }
 
@@ -27,7 +28,7 @@ impl Intruder<'_> {
     pub(super) fn problem(&self) -> (Reason, String) {
         let (pod, claim) = (self.pod.name_any(), self.claim);
         let who = if self.ends {
-            "a Backup at work"
+            "which works for a Backup or another RestoreJob"
         } else {
             "not of the workload"
         };
@@ -40,17 +41,13 @@ impl Intruder<'_> {
 
 /// The claim of a RestoreJob's targets that a pod mounts, if the pod is not over.
 pub fn target_of<'a>(restore: &RestoreJob, pod: &'a Pod) -> Option<&'a str> {
-    let volumes = &restore.spec.target_volumes;
-    let targets = volumes
-        .iter()
-        .filter_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.as_str()));
-    let targets: Vec<&str> = targets.collect();
+    let targets: Vec<&str> = claim_names(&restore.spec.target_volumes).collect();
     let mut claims = claims_of(pod).into_iter();
     claims.find(|claim| targets.contains(claim)).filter(|_| !is_over(pod))
 }
 
 /// The first pod that mounts a target and is neither the workload's nor the restore's own; one that does not end by
-/// itself comes before Backups.
+/// itself comes before those that do.
 pub(super) fn intruder(observed: &Observed) -> Option<Intruder<'_>> {
     let restore = &observed.restore;
     let ours = |pod: &Pod| pod.labels().get(LABEL_RESTORE_UID) == restore.metadata.uid.as_ref();
@@ -64,7 +61,9 @@ pub(super) fn intruder(observed: &Observed) -> Option<Intruder<'_>> {
     let intruders = found.filter_map(|pod| {
         Some(Intruder {
             claim: target_of(restore, pod)?,
-            ends: pod.labels().contains_key(LABEL_BACKUP_UID),
+            ends: [LABEL_BACKUP_UID, LABEL_RESTORE_UID]
+                .iter()
+                .any(|label| pod.labels().contains_key(*label)),
             pod,
         })
     });

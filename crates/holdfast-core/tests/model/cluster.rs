@@ -287,7 +287,13 @@ impl Cluster {
 
     /// How many restores write the database's volume.
     pub(crate) fn writers(&self) -> usize {
-        self.processes.iter().filter(|process| process.agent.writes()).count()
+        self.writing().count()
+    }
+
+    /// The uids of the restores that write the database's volume.
+    pub(crate) fn writing(&self) -> impl Iterator<Item = &str> {
+        let writing = self.processes.iter().filter(|process| process.agent.writes());
+        writing.map(|process| process.agent.variable("HOLDFAST_RESTORE_UID"))
     }
 }
 

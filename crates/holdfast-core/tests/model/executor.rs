@@ -258,6 +258,7 @@ pub(crate) fn settings() -> Settings {
         pull_policy: None,
         deadline: SignedDuration::from_mins(45),
         not_ready_timeout: SignedDuration::from_mins(10),
+        any_target_volumes: false,
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use holdfast_api::{Backup, BackupPolicy, BackupSpec, condition::Reason, names::ANNOTATION_POLICY_UID};
+use holdfast_api::{Backup, BackupPolicy, BackupSpec, RestoreJob, condition::Reason, names::ANNOTATION_POLICY_UID};
 use holdfast_core::{
     decision::Seen,
     driver::{Found, Written},
     gc::{
-        self, BackupSummary, Batch, Group, Index, Limits, Place, is_ours,
+        self, BackupSummary, Batch, Group, InUse, Index, Limits, Place, is_ours,
         purge_plan::{History, Over, Purge, Step, Volume},
         retirement,
         volume::{self, Obstacle, Plan},
@@ -19,7 +19,7 @@ use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{PersistentVolumeClaim, Pod},
 };
-use kube::ResourceExt as _;
+use kube::{ResourceExt as _, core::DynamicObject};
 use serde_json::{Value, json};
 
 use crate::{
@@ -102,6 +102,19 @@ impl Pass for Retirement {
                 let policy = on.site.read::<BackupPolicy>(on.net, crate::POLICY);
                 *observed = Self::observe(on, policy.as_ref(), true);
             }
+            retirement::Read::Restores => {
+                let restores = on.net.api.all("RestoreJob").into_iter();
+                let restores: Vec<DynamicObject> = restores.map(|restore| typed(&restore)).collect();
+                let in_use = InUse::of(&restores);
+                if observed
+                    .left
+                    .iter()
+                    .any(|one| in_use.by(&one.backup.name_any()).is_some())
+                {
+                    on.net.reach("retention met a restore");
+                }
+                observed.know_restores(in_use);
+            }
             retirement::Read::NewerGood => {
                 if let Some(newer) = observed.next().and_then(|next| next.newer_good.clone()) {
                     let found = on.site.read::<BackupSummary>(on.net, &newer.name_any());
@@ -114,7 +127,7 @@ impl Pass for Retirement {
     }
 
     fn wrote(&mut self, on: &mut On<'_, Backup>, _: &Request, answer: Result<Value, Refused>) -> Written {
-        let candidate = self.0.as_mut().and_then(|observed| observed.left.pop());
+        let candidate = self.0.as_mut().and_then(retirement::Observed::pop);
         if answer.is_err() {
             return Written::Stale;
         }
@@ -161,6 +174,7 @@ impl Pass for Deletion {
             namespace_terminating: false,
             claim,
             dependents: index(on.net, on.site).dependents(&at(&name)),
+            restoring: gc::restoring(&on.site.shown::<RestoreJob>(on.net), "ns", &name),
         };
         gc::decide(&observed, on.net.api.now).decision
     }

@@ -205,6 +205,7 @@ fn somebody_else_scales_the_workload() {
             "a workload came back",
             "somebody scaled the workload",
             "somebody scaled a workload that a restore held",
+            "the database ran beside a restore",
         ],
     );
 }

@@ -92,11 +92,13 @@ fn observe(on: &On<'_, RestoreJob>) -> Option<Observed> {
         workloads: vec![workload],
         pods: if waits { with("app", "db") } else { Vec::new() },
         mounting: if waits { mounting.cloned().collect() } else { Vec::new() },
+        exclusive: Vec::new(),
         verify: on.get::<Job>(&restore::verify_job_name(found)),
         verify_pods: of_restore(ROLE_VERIFY),
         write: on.get::<Job>(&restore::restore_job_name(found)),
         write_pods: of_restore(ROLE_RESTORE),
         refused: None,
+        scale_refused: None,
         unreadable: None,
         restore: found.clone(),
     })

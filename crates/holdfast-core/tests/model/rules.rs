@@ -18,14 +18,6 @@ impl World {
         format!("seed {}: {what}\n{}", self.seed, self.net.trace[from..].join("\n"))
     }
 
-    /// Whether a restore that is not over names a Backup.
-    pub(crate) fn is_being_restored(&self, backup: &Backup) -> bool {
-        let all = self.net.api.list::<RestoreJob>();
-        let open = all.iter().filter(|one| !one.phase().is_terminal());
-        let mut named = open.map(|one| one.spec.backup_job_name.clone());
-        named.any(|name| name == backup.name_any())
-    }
-
     fn fails(&self, what: impl AsRef<str>) -> Result<(), String> {
         Err(self.story(what.as_ref()))
     }
@@ -40,18 +32,33 @@ impl World {
             return Ok(());
         }
         for backup in self.net.api.list::<Backup>() {
-            if backup.is_terminating() {
-                if self.net.retired.contains(&backup.uid().unwrap_or_default()) && self.is_being_restored(&backup) {
-                    self.net.reach("retention met a restore");
-                }
-            } else if backup.phase() == BackupPhase::Completed && !self.cluster.disks.has_copy(&backup) {
+            if !backup.is_terminating()
+                && backup.phase() == BackupPhase::Completed
+                && !self.cluster.disks.has_copy(&backup)
+            {
                 return self.fails(format!("{} is Completed without its sealed copy", backup.name_any()));
             }
         }
         let runs = |pod: &Pod| pod.labels().get("app").is_some_and(|app| app == "db");
         // What a user does who starts it by hand is another matter.
-        if self.cluster.disks.dirty && !self.meddled && self.net.api.list::<Pod>().iter().any(runs) {
+        let database = self.net.api.list::<Pod>().iter().any(runs);
+        if self.cluster.disks.dirty && !self.meddled && database {
             return self.fails("the database runs on a half written volume");
+        }
+        if database {
+            let beside: Vec<String> = self.cluster.writing().map(str::to_owned).collect();
+            if !beside.is_empty() {
+                self.net.reach("the database ran beside a restore");
+            }
+            self.beside.extend(beside);
+        }
+        let two_writers = |one: &RestoreJob| one.uid().is_some_and(|uid| self.beside.contains(&uid));
+        let restores = self.net.api.list::<RestoreJob>();
+        if restores
+            .iter()
+            .any(|one| one.phase() == RestoreJobPhase::Completed && two_writers(one))
+        {
+            return self.fails("a restore is Completed that the database ran beside");
         }
         if self.cluster.writers() > 1 {
             return self.fails("two restores write one volume");

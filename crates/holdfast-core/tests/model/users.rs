@@ -52,7 +52,8 @@ impl World {
                 "target": {"labelsSelector": {"matchLabels": {"app": "db"}}}}}}));
         self.create(json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db", "namespace": "ns"}, "spec": {
             "replicas": 3, "serviceName": "db", "selector": {"matchLabels": {"app": "db"}},
-            "template": {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [{"name": "db", "image": "db:1"}]}}}}));
+            "template": {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [{"name": "db", "image": "db:1"}]}},
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}]}}));
         if foreign {
             self.create(json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "b0", "namespace": "ns", "labels": {"foreign": "true"}},
                 "spec": {"template": {"metadata": {}, "spec": {"containers": []}}}}));

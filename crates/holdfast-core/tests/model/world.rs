@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) checked: (usize, u64),
     /// Whether a user has scaled the workload while a restore held it: what comes of that is the user's doing.
     pub(crate) meddled: bool,
+    /// The restores, by uid, beside which the database ran while they wrote.
+    pub(crate) beside: BTreeSet<String>,
 }
 
 /// Steps in which anything may go wrong, and rounds in which all must come to rest.
@@ -68,6 +70,7 @@ impl World {
             replicas: 3,
             checked: (0, 0),
             meddled: false,
+            beside: BTreeSet::new(),
         };
         world.furnish();
         world
@@ -154,6 +157,10 @@ impl World {
 
     /// One thing happens, to somebody.
     fn happen(&mut self) {
+        if self.scenario.scales && self.cluster.writers() > 0 && self.net.chance.one_in(3) {
+            self.scale();
+            return Cluster::database(&mut self.net);
+        }
         match self.net.chance.below(26) {
             0 => self.ask(),
             1 if self.net.chance.one_in(6) => self.delete(),

@@ -1,10 +1,14 @@
 //! What controllers, kubelet and the agent would do.
 
 use holdfast_api::{agent::AgentResult, condition::Reason, names::LABEL_INSTANCE};
+use holdfast_core::restore::Kind;
 use holdfast_runtime::clock;
 use holdfast_testkit::{play, sample};
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
-use kube::{Api, ResourceExt as _, api::ListParams};
+use k8s_openapi::{
+    api::{apps::v1::ReplicaSet, batch::v1::Job, core::v1::Pod},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
+use kube::{Api, ResourceExt, api::ListParams};
 use serde_json::{Value, json};
 
 use crate::world::{SHOP, World};
@@ -26,13 +30,35 @@ impl World {
         for pod in self.pods().await {
             self.remove(&pods, &pod.name_any()).await;
         }
+        let owner = self.controller().await;
         for number in 0..replicas {
             let name = format!("{SHOP}-{number}");
-            let pod = sample::pod(&self.namespace, &name, &format!("data-{name}"));
+            let mut pod = sample::pod(&self.namespace, &name, &format!("data-{name}"));
+            pod.metadata.owner_references = Some(vec![owner.clone()]);
             self.create(&pods, &pod).await;
             self.patch_status(&pods, &name, json!({"phase": "Running"})).await;
         }
         self.observe_workload(replicas).await;
+    }
+
+    /// What owns the workload's pods: a `StatefulSet` itself, a Deployment by way of a `ReplicaSet`.
+    async fn controller(&self) -> OwnerReference {
+        let workload = self.workloads().get(SHOP).await.expect("a workload");
+        let kind = self.kind.as_str();
+        let owner = owner(kind, &workload);
+        if self.kind == Kind::StatefulSet {
+            return owner;
+        }
+        let sets: Api<ReplicaSet> = self.api();
+        if let Some(set) = sets.get_opt(SHOP).await.expect("an answer") {
+            return self::owner("ReplicaSet", &set);
+        }
+        let set = sample::object(json!({
+            "metadata": {"namespace": self.namespace, "name": SHOP, "ownerReferences": [owner],
+                "labels": {LABEL_INSTANCE: sample::INSTANCE}},
+            "spec": {"replicas": 0, "selector": workload.data["spec"]["selector"], "template": workload.data["spec"]["template"]},
+        }));
+        self::owner("ReplicaSet", &self.create(&sets, &set).await)
     }
 
     /// Plays the workload's controller alone: it has seen what is asked for, and this many are Ready.
@@ -84,6 +110,17 @@ impl World {
     pub(crate) async fn end(&self, job: &Job, kind: &str, failed: usize) {
         self.set_job_ended(job, kind == "Complete", failed, &clock::now().to_string())
             .await;
+    }
+}
+
+fn owner(kind: &str, object: &impl ResourceExt) -> OwnerReference {
+    OwnerReference {
+        api_version: "apps/v1".to_owned(),
+        kind: kind.to_owned(),
+        name: object.name_any(),
+        uid: object.uid().expect("a uid"),
+        controller: Some(true),
+        block_owner_deletion: None,
     }
 }
 

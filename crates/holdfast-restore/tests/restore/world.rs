@@ -126,7 +126,9 @@ impl World {
             let spec = workload["spec"].as_object_mut().expect("a spec");
             spec.retain(|key, _| ["replicas", "selector", "template"].contains(&key.as_str()));
             workload["kind"] = json!("Deployment");
-            workload["spec"]["template"]["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {}}]);
+            workload["spec"]["template"]["spec"]["volumes"] = json!([
+                {"name": "data", "persistentVolumeClaim": {"claimName": "data-shop-0"}}
+            ]);
         }
         self.create(&self.workloads(), &sample::object(workload)).await;
         self.patch(&self.workloads(), name, change).await;

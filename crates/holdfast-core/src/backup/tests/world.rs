@@ -131,6 +131,7 @@ pub(super) fn ready() -> Observed {
             pull_policy: Some("IfNotPresent".to_owned()),
             deadline: SignedDuration::from_hours(6),
             not_ready_timeout: SignedDuration::from_mins(10),
+            any_target_volumes: false,
         }),
         backup: Arc::new(backup()),
         backup_read: None,

@@ -33,6 +33,7 @@ fn seen(phase: &str) -> Observed {
         namespace_terminating: false,
         claim: claim("pv", "Bound"),
         dependents: Vec::new(),
+        restoring: None,
     }
 }
 
@@ -211,6 +212,7 @@ fn a_parent_waits_for_its_children_and_then_goes() {
         decide(
             &Observed {
                 dependents: vec!["late".to_owned()],
+                restoring: Some("r1".to_owned()),
                 ..seen("Deleting")
             },
             at(1)
@@ -263,4 +265,28 @@ fn whole_and_slim_backups_agree_about_the_place() {
             );
         }
     }
+}
+
+#[test]
+fn the_files_stay_until_a_restore_of_them_is_over() {
+    let observed = Observed {
+        restoring: Some("r1".to_owned()),
+        ..seen("Completed")
+    };
+    let decision = decide(&observed, at(1));
+    assert_eq!(reason(&decision), "RestoreAtWork");
+    assert!(told(&decision).unwrap().note.contains("r1"));
+    let Some(Write::Status(status)) = &decision.decision.write else {
+        panic!()
+    };
+    assert_eq!(status.phase, Some(BackupPhase::Completed));
+    let over = Observed {
+        restoring: None,
+        ..observed.clone()
+    };
+    let goes = again(&over, &decision);
+    let Some(Write::Status(status)) = &goes.decision.write else {
+        panic!()
+    };
+    assert_eq!(status.phase, Some(BackupPhase::Deleting));
 }

@@ -6,7 +6,10 @@ use kube::ResourceExt as _;
 use super::*;
 use crate::{
     decision::{Kind, Next, Notice, Target},
-    gc::retirement::{self, Observed, Read, Write},
+    gc::{
+        InUse,
+        retirement::{self, Observed, Read, Write},
+    },
 };
 
 fn seen(backups: &[Arc<BackupSummary>], limit: Option<i32>, live: bool) -> Observed {
@@ -21,7 +24,40 @@ fn seen(backups: &[Arc<BackupSummary>], limit: Option<i32>, live: bool) -> Obser
         backups: backups.to_vec(),
         limits: policy.as_ref().map(Limits::of),
     };
-    Observed::of(group, live, &|_| false, at(10))
+    let mut observed = Observed::of(group, live, &|_| false, at(10));
+    observed.know_restores(InUse::default());
+    observed
+}
+
+fn restores(phase: &str) -> InUse {
+    let restore = json!({"apiVersion": "v", "kind": "RestoreJob", "metadata": {"name": "r1", "namespace": "ns"},
+        "spec": {"backupJobName": "a"}, "status": {"phase": phase}});
+    InUse::of(&[serde_json::from_value(restore).unwrap()])
+}
+
+#[test]
+fn what_a_restore_needs_stays_until_it_is_over_and_holds_up_nothing_else() {
+    let backups = [
+        expiring("a", "Completed", 0, 5),
+        expiring("b", "Completed", 1, 5),
+        expiring("c", "Completed", 2, 70),
+    ];
+    let group = Group {
+        backups: backups.to_vec(),
+        limits: None,
+    };
+    let mut observed = Observed::of(group, false, &|_| false, at(10));
+    assert_eq!(next(&observed), Next::Read(Read::Restores));
+    observed.know_restores(restores("InProgressPhy"));
+    observed.know_newer_good(Some(&backups[2]));
+    let decision = retirement::decide(&observed, at(10));
+    assert_eq!(decision.write, Some(target(&backups[1])));
+    observed.pop();
+    assert_eq!(next(&observed), Next::After(Duration::from_mins(1)), "looked at again");
+    for over in ["Completed", "Failed"] {
+        observed.know_restores(restores(over));
+        assert_eq!(retirement::decide(&observed, at(10)).write, Some(target(&backups[0])));
+    }
 }
 
 /// Two good ones, of which the older has expired.

@@ -23,7 +23,7 @@ impl World {
         let (settings, restore, work) = (&self.seen.settings, &self.seen.restore, plan.job().unwrap());
         let tool = || tool::current(&self.seen, plan, work).ok().unwrap();
         [
-            jobs::verify_job(settings, restore, plan, work, tool(), at(0)).unwrap(),
+            jobs::verify_job(settings, restore, (plan, work), tool(), &[], at(0)).unwrap(),
             jobs::restore_job(settings, restore, plan, work, tool(), at(0)).unwrap(),
         ]
     }
@@ -191,7 +191,10 @@ fn the_check_needs_of_the_cluster_what_the_restore_will_need() {
         (&check.image, &check.env, &check.env_from),
         (&write.image, &write.env, &write.env_from)
     );
-    assert_eq!(check.command.unwrap(), ["/holdfast/agent", "verify"]);
+    assert_eq!(check.resources, write.resources);
+    let command = check.command.unwrap();
+    assert_eq!(command[..3], ["/holdfast/agent", "verify", "--"]);
+    assert_eq!(command[2..], write.command.as_ref().unwrap()[2..], "it has to be there");
     assert!(
         check
             .volume_mounts

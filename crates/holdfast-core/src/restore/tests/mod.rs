@@ -17,7 +17,9 @@ use super::*;
 use crate::decision::{Child, Event, Notice};
 
 mod holes;
+mod second_writers;
 mod stored;
+mod targets;
 mod wording;
 mod world;
 mod writers;
@@ -45,7 +47,8 @@ fn set(change: impl FnOnce(&mut Value)) -> StatefulSet {
     let mut document = json!({
         "metadata": {"name": "db", "namespace": "ns", "uid": "set-uid", "generation": 1, "resourceVersion": "1"},
         "spec": {"replicas": 3, "serviceName": "db", "selector": {"matchLabels": {"app": "db"}},
-            "template": {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [{"name": "db", "image": "db:1"}]}}},
+            "template": {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [{"name": "db", "image": "db:1"}]}},
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}]},
         "status": {"replicas": 3, "readyReplicas": 3, "observedGeneration": 1}
     });
     change(&mut document);
@@ -69,6 +72,7 @@ fn observed() -> Observed {
             pull_policy: None,
             deadline: SignedDuration::from_hours(6),
             not_ready_timeout: SignedDuration::from_secs(600),
+            any_target_volumes: false,
         },
         restore: restore("r1"),
         backup: Some(backup),
@@ -77,11 +81,13 @@ fn observed() -> Observed {
         holder: LockHolder::Nobody,
         pods: Vec::new(),
         mounting: Vec::new(),
+        exclusive: Vec::new(),
         verify: None,
         verify_pods: Vec::new(),
         write: None,
         write_pods: Vec::new(),
         refused: None,
+        scale_refused: None,
         unreadable: None,
     }
 }

@@ -4,7 +4,7 @@ use holdfast_api::names::LABEL_BACKUP_UID;
 
 use super::*;
 
-fn pod(name: &str, claim: &str, labels: &Value) -> Pod {
+pub(super) fn pod(name: &str, claim: &str, labels: &Value) -> Pod {
     serde_json::from_value(json!({
         "metadata": {"name": name, "namespace": "ns", "labels": labels},
         "spec": {"containers": [], "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": claim}}]},
