@@ -67,7 +67,8 @@ integration-other:
 	cargo test $(INTEGRATION) --test '[rs]*'
 
 .PHONY: e2e
-e2e: cluster install ## Tests on the local cluster, with real databases
+e2e: cluster ## Tests on the local cluster, with real databases
+	deploy/install.sh --set notReadyTimeoutSeconds=60
 	. deploy/cluster/env.sh && cargo test -p holdfast-e2e --test path -- --test-threads=$(or $(E2E_THREADS),4)
 	. deploy/cluster/env.sh && cargo test -p holdfast-e2e --test alone -- --test-threads=1
 	deploy/ci/killed-cluster.sh

@@ -5,6 +5,7 @@
 mod backup;
 mod bad_input;
 mod chaos;
+mod one_writer;
 mod restore;
 mod scene;
 mod schedule;

@@ -96,6 +96,7 @@ async fn a_second_restore_that_writes_nothing_leaves_a_half_written_volume_alone
     world.fail(&verify, &[failure(Reason::DigestMismatch, false)]).await;
     world.fails("r2", Reason::DigestMismatch).await;
     stays_held(&world, "r1").await;
+    world.have_it_checked_again().await;
     // Taken over, and refused by the agent before the first byte.
     let (_, write) = world.writing("r3").await;
     assert!(world.held_by("r3").await.held.is_some_and(|held| held.dirty));

@@ -287,6 +287,10 @@ async fn a_backup_that_does_not_verify_stops_nothing() {
     world.fail(&verify, &[failure(Reason::DigestMismatch, false)]).await;
     let text = world.fails("r", Reason::DigestMismatch).await;
     assert!(text.contains("backup b1 was not restored: said the agent"), "{text}");
+    world.restore("unasked").await;
+    let text = world.fails("unasked", Reason::DigestMismatch).await;
+    assert!(text.contains("is damaged"), "{text}");
+    world.have_it_checked_again().await;
     // Without a word, what the Job says must do.
     let silent = world.restore("silent").await;
     let verify = world.job(&silent, ROLE_VERIFY).await;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Deref};
 use holdfast_api::{
     Backup, BackupTool, RestoreJob, RestoreJobPhase,
     condition::{self, Reason},
-    names::{ANNOTATION_HELD, LABEL_RESTORE_UID, LABEL_ROLE, ROLE_RESTORE, ROLE_VERIFY},
+    names::{ANNOTATION_DAMAGED, ANNOTATION_HELD, LABEL_RESTORE_UID, LABEL_ROLE, ROLE_RESTORE, ROLE_VERIFY},
     suspend_lock::SuspendLock,
 };
 use holdfast_core::restore::Kind;
@@ -108,6 +108,16 @@ impl World {
         });
         self.patch_status(&api, BACKUP, good).await;
         self.patch_status(&api, BACKUP, status).await
+    }
+
+    /// The Backup bears what its check found; somebody takes that away.
+    pub(crate) async fn have_it_checked_again(&self) {
+        let api: Api<Backup> = self.api();
+        let backup = api.get(BACKUP).await.expect("the Backup");
+        let found = &backup.annotations()[ANNOTATION_DAMAGED];
+        assert!(found.contains("DigestMismatch"), "{found}");
+        let unmark = json!({"metadata": {"annotations": {ANNOTATION_DAMAGED: null}}});
+        self.patch(&api, BACKUP, unmark).await;
     }
 
     pub(crate) fn workloads(&self) -> Api<DynamicObject> {
