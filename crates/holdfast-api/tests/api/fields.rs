@@ -181,6 +181,7 @@ status.completionTimestamp @time
 status.failureReason string
 
 spec.replace boolean
+spec.allowUnusedTargets boolean
 + conditions status.conditions
 status.observedGeneration @int64
 + waiting status.waiting
@@ -208,6 +209,7 @@ status.plan.steps[].job.backoffLimit @count
 status.plan.writing @free
 status.plan.writing.attempt @count
 status.plan.writing.since @moment
+status.plan.writing.secondWriter string
 + stop status.plan.stop
 "#;
 
