@@ -2,6 +2,7 @@
 
 mod cron;
 mod decide;
+mod every;
 mod schedules;
 mod slot;
 #[cfg(test)]
