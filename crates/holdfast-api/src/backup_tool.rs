@@ -1,11 +1,14 @@
 //! Kind BackupTool.
 
-use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, ResourceRequirements};
+use k8s_openapi::{
+    api::core::v1::{EnvFromSource, EnvVar, ResourceRequirements},
+    apimachinery::pkg::apis::meta::v1::Condition,
+};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::schema;
+use crate::{Unknown, schema};
 
 /// How one kind of database is backed up and restored.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -19,7 +22,9 @@ use crate::schema;
     status = "BackupToolStatus",
     derive = "PartialEq",
     derive = "Default",
-    doc = "How one kind of database is backed up and restored: an image and its commands."
+    doc = "How one kind of database is backed up and restored: an image and its commands.",
+    printcolumn(name = "STATUS", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BackupToolSpec {
@@ -112,6 +117,35 @@ pub enum PodRestoreScope {
     ReadWrite,
 }
 
-/// A tool has no status.
+/// Whether a tool can be used.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum BackupToolPhase {
+    /// It can be used.
+    #[default]
+    Available,
+    /// It cannot be used.
+    Failed,
+}
+
+/// What Holdfast found about a tool.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
-pub struct BackupToolStatus {}
+#[serde(rename_all = "camelCase")]
+pub struct BackupToolStatus {
+    /// Holdfast's own. Whether the tool can be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<BackupToolPhase>,
+    /// Holdfast's own. Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_reason: Option<String>,
+    /// Holdfast's own. Ready, Reconciling and Stalled, with a reason each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+    /// Holdfast's own. The generation that this status was found for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Members of a newer version.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: Unknown,
+}

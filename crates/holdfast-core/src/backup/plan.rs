@@ -12,7 +12,9 @@ use kube::ResourceExt;
 
 use super::finish::volume_name;
 use super::lookup::{Parts, parts};
+use super::mark;
 use super::observed::{Observed, Problem};
+use super::stop::CANCELLED;
 use super::verdict::{Surroundings, Verdict};
 use crate::{
     naming,
@@ -39,7 +41,13 @@ pub fn section(policy: &BackupPolicy) -> Option<&CommonBackupPolicy> {
 
 /// Judges an admitted Backup that has not started.
 pub(super) fn judge(observed: &Observed, now: Timestamp) -> Verdict {
-    begin(observed, now).unwrap_or_else(|problem| settle(observed, problem, admitted_at(&observed.backup), now))
+    if observed.backup.spec.cancel == Some(true) {
+        return Verdict::Fail(Reason::Cancelled, CANCELLED.to_owned());
+    }
+    match begin(observed, now) {
+        Ok(verdict) => mark::doubt(observed).map_or(verdict, Verdict::Write),
+        Err(problem) => settle(observed, problem, admitted_at(&observed.backup), now),
+    }
 }
 
 /// What a problem means for a run; waits end after the installation's time, counted from `since`.

@@ -4,7 +4,10 @@ mod slots;
 
 use std::sync::Arc;
 
-use holdfast_api::{Backup, BackupStatus, condition, names::ANNOTATION_ADMITTED};
+use holdfast_api::{
+    Backup, BackupStatus, condition,
+    names::{ANNOTATION_ADMITTED, FINALIZER},
+};
 use serde_json::{Value, json};
 
 use super::*;
@@ -31,7 +34,7 @@ fn policy(cron: &str, change: impl FnOnce(&mut Value)) -> BackupPolicy {
 
 /// The policy as the scheduler leaves it at that time.
 fn seen(mut policy: BackupPolicy, now: Timestamp) -> BackupPolicy {
-    policy.status = Some(status(&policy, now));
+    policy.status = Some(status(&policy, None, now));
     policy
 }
 
@@ -132,7 +135,7 @@ fn expressions_that_never_come_due_or_make_no_sense_are_refused() {
 fn a_policy_without_sections_is_available() {
     let policy = policy("0 3 * * *", |document| document["spec"] = json!({}));
     assert_eq!(
-        status(&policy, at("2026-03-01T00:00:00Z")).phase,
+        status(&policy, None, at("2026-03-01T00:00:00Z")).phase,
         Some(BackupPolicyPhase::Available)
     );
 }
@@ -140,7 +143,7 @@ fn a_policy_without_sections_is_available() {
 #[test]
 fn what_is_wrong_is_named() {
     let fails = |policy: &BackupPolicy, reason: Reason, text: &str| {
-        let status = status(policy, at("2026-03-01T00:00:00Z"));
+        let status = status(policy, None, at("2026-03-01T00:00:00Z"));
         assert_eq!(status.phase, Some(BackupPolicyPhase::Failed));
         assert!(
             status.failure_reason.as_deref().unwrap().contains(text),
@@ -190,7 +193,7 @@ fn a_mistake_about_one_type_does_not_end_the_backups_of_another() {
     let mistaken = policy("0 3 * * *", |d| {
         d["spec"]["schedule"]["snapshot"] = json!({"cronExpression": "invalid schedule", "enable": true});
     });
-    let status = status(&mistaken, now);
+    let status = status(&mistaken, None, now);
     assert_eq!(status.phase, Some(BackupPolicyPhase::Failed));
     assert!(condition::holds(&status.conditions, SCHEDULED));
 }
@@ -201,11 +204,25 @@ fn what_is_not_served_is_said_and_the_rest_goes_on() {
         d["spec"]["snapshot"] = json!({"target": {"labelsSelector": {"matchLabels": {"a": "b"}}}});
         d["spec"]["schedule"]["snapshot"] = json!({"cronExpression": "0 4 * * *", "enable": true});
     });
-    let status = status(&unserved, at("2026-03-01T00:00:00Z"));
+    let status = status(&unserved, None, at("2026-03-01T00:00:00Z"));
     assert_eq!(status.phase, Some(BackupPolicyPhase::Available));
     assert_eq!(status.conditions[0].reason, "Unsupported");
     assert!(status.conditions[0].message.contains("snapshot schedule"), "{status:?}");
     assert!(condition::holds(&status.conditions, SCHEDULED));
+}
+
+#[test]
+fn a_policy_whose_status_updates_are_not_made_says_so_and_can_be_used() {
+    let with = |updates: Value| policy("0 3 * * *", |d| d["spec"]["datafile"]["backupStatusUpdates"] = updates);
+    let now = at("2026-03-01T00:00:00Z");
+    let status_of = |policy: &BackupPolicy| status(policy, None, now);
+    let told = status_of(&with(
+        json!([{"updateStage": "post", "path": "manifests.backupLog", "script": "echo {}"}]),
+    ));
+    assert_eq!(told.phase, Some(BackupPolicyPhase::Available));
+    assert_eq!(told.conditions[0].reason, "Unsupported");
+    assert!(told.conditions[0].message.contains("backupStatusUpdates"), "{told:?}");
+    assert_eq!(status_of(&with(json!([]))).conditions[0].reason, "Available");
 }
 
 #[test]
@@ -214,7 +231,7 @@ fn the_status_settles() {
     for cron in ["0 3 * * *", "invalid schedule"] {
         let policy = seen(policy(cron, |_| {}), now);
         assert_eq!(
-            Some(status(&policy, at("2026-04-01T00:00:00Z"))),
+            Some(status(&policy, None, at("2026-04-01T00:00:00Z"))),
             policy.status,
             "{cron}"
         );
