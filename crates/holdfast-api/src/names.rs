@@ -78,8 +78,8 @@ pub const ANNOTATION_HELD: &str = "holdfast.io/held";
 pub const ANNOTATION_FULL_NAME: &str = "holdfast.io/full-name";
 /// On a repository's claim: the identity that its volume was given.
 pub const ANNOTATION_REPOSITORY: &str = "holdfast.io/repository";
-/// What keeps GitOps tools from taking a Backup that a schedule made for a leftover: it bears the labels of the
-/// application, and no repository of theirs has it. Argo CD shall neither compare nor prune it, nor Flux.
+/// What keeps Argo CD and Flux from pruning a Backup that a schedule made: it bears the labels of the application, and none
+/// of the manifests that they apply.
 pub const NOT_PRUNED: [(&str, &str); 3] = [
     ("argocd.argoproj.io/compare-options", "IgnoreExtraneous"),
     ("argocd.argoproj.io/sync-options", "Prune=false"),

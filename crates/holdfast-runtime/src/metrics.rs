@@ -11,12 +11,13 @@ pub use prometheus::{
 use prometheus::{
     HistogramOpts, Opts,
     core::{Collector, MetricVec, MetricVecBuilder},
+    proto::MetricFamily,
 };
 
 /// Takes away every series that has these labels: what it was about is gone.
 pub fn forget<B: MetricVecBuilder>(series: &MetricVec<B>, labels: &[(&str, &str)]) {
     let families = series.collect();
-    for metric in families.iter().flat_map(|family| family.get_metric()) {
+    for metric in families.iter().flat_map(MetricFamily::get_metric) {
         let pairs = metric.get_label().iter().map(|pair| (pair.name(), pair.value()));
         let all: HashMap<&str, &str> = pairs.collect();
         if labels.iter().all(|(name, value)| all.get(name) == Some(value)) {

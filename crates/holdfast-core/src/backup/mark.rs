@@ -12,22 +12,19 @@ use super::observed::{Observed, Write};
 use crate::decision::{has_finalizer, with_finalizer};
 use crate::{policy, target};
 
-/// Takes the mark of admission away where the Backup is not as the scheduler leaves it: the scheduler, which believes no
-/// mark, then lets it in or refuses it. Whoever may only create Backups must not aim a tool at a pod that the policy does
-/// not select, nor leave files behind that no finalizer guards.
-pub(super) fn doubt(observed: &Observed) -> Option<Write> {
-    let believed = is_complete(&observed.backup) && is_the_policys(observed);
-    let unmarked = json!({ "annotations": { ANNOTATION_ADMITTED: null } });
-    (!believed).then_some(Write::Metadata(unmarked))
+/// Takes the mark of admission away: the scheduler, which believes no mark, then lets the Backup in or refuses it.
+pub(super) fn taken_away() -> Write {
+    Write::Metadata(json!({ "annotations": { ANNOTATION_ADMITTED: null } }))
 }
 
-fn is_complete(backup: &Backup) -> bool {
+/// Whether the Backup has all that the scheduler gives with the mark. Without a finalizer nobody would guard its files.
+pub(super) fn is_complete(backup: &Backup) -> bool {
     let has = |label: &str| backup.labels().contains_key(label);
     has_finalizer(&backup.metadata, FINALIZER) && has(LABEL_BACKUP_POLICY) && has(LABEL_BACKUP_TYPE)
 }
 
-/// Whether the policy as it is now selects the pod.
-fn is_the_policys(observed: &Observed) -> bool {
+/// Whether the policy as it is now selects the pod: who may only create Backups must not aim a tool at another.
+pub(super) fn is_the_policys(observed: &Observed) -> bool {
     let (Some(policy), Some(pod)) = (observed.policy.get(), observed.target.get()) else {
         return false;
     };

@@ -29,6 +29,9 @@ const BRIEF: SignedDuration = SignedDuration::from_secs(4);
 /// How often a wait is looked at again when nothing changes.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(30);
 
+/// How far the clocks of two services may be apart.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(1);
+
 /// Whether the scheduler has admitted the Backup.
 pub fn is_admitted(backup: &Backup) -> bool {
     backup.annotations().contains_key(ANNOTATION_ADMITTED)
@@ -44,9 +47,13 @@ pub(super) fn judge(observed: &Observed, now: Timestamp) -> Verdict {
     if observed.backup.spec.cancel == Some(true) {
         return Verdict::Fail(Reason::Cancelled, CANCELLED.to_owned());
     }
+    if !mark::is_complete(&observed.backup) {
+        return Verdict::Write(mark::taken_away());
+    }
     match begin(observed, now) {
-        Ok(verdict) => mark::doubt(observed).map_or(verdict, Verdict::Write),
-        Err(problem) => settle(observed, problem, admitted_at(&observed.backup), now),
+        Ok(_) if !mark::is_the_policys(observed) => Verdict::Write(mark::taken_away()),
+        Ok(verdict) => verdict,
+        Err(problem) => settle(observed, problem, admitted_at(&observed.backup, now), now),
     }
 }
 
@@ -61,13 +68,14 @@ pub(super) fn settle(observed: &Observed, problem: Problem, since: Option<Timest
     }
 }
 
-/// When the Backup was admitted; its creation if the annotation cannot be read.
-fn admitted_at(backup: &Backup) -> Option<Timestamp> {
+/// When the Backup was admitted; its creation where the annotation cannot be right: it may be copied.
+fn admitted_at(backup: &Backup, now: Timestamp) -> Option<Timestamp> {
     let written = backup
         .annotations()
         .get(ANNOTATION_ADMITTED)
-        .and_then(|text| text.parse().ok());
-    written.or_else(|| Some(backup.metadata.creation_timestamp.as_ref()?.0))
+        .and_then(|text| text.parse::<Timestamp>().ok());
+    let created = backup.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    written.filter(|written| written.duration_since(now) <= CLOCKS).max(created)
 }
 
 /// The run as it would be planned now: for one that has not started, or that has started nothing yet.

@@ -161,7 +161,7 @@ pub fn complaint(policy: &BackupPolicy) -> Option<(Reason, String)> {
 
 /// The status that the policy should have: phase, reason, schedules, conditions. Times of slots and successes are kept.
 /// `lack` is what it names and does not exist.
-fn status(policy: &BackupPolicy, lack: Option<&Lack>, now: Timestamp) -> BackupPolicyStatus {
+pub fn status(policy: &BackupPolicy, lack: Option<&Lack>, now: Timestamp) -> BackupPolicyStatus {
     let mut status = policy.status.clone().unwrap_or_default();
     let generation = policy.metadata.generation;
     status.observed_generation = Some(generation.unwrap_or_default());

@@ -8,7 +8,7 @@ use holdfast_api::names::{ANNOTATION_ADMITTED, ANNOTATION_POLICY_UID, FINALIZER,
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use super::world::{at, change, events, failed, planned, ready, started, waits, written};
+use super::world::{LATE, at, change, events, failed, planned, ready, started, told, waits, written};
 use crate::backup::{Observed, Write, decide};
 
 /// The scheduler is asked to admit it anew.
@@ -42,6 +42,25 @@ fn a_mark_of_admission_that_is_not_the_schedulers_is_taken_away() {
     let section = policy.spec.datafile.as_mut().expect("a section");
     section.base.target.labels_selector.match_labels = None;
     is_doubted(&everyone);
+}
+
+#[test]
+fn a_copied_time_of_admission_ends_no_wait_early_and_keeps_none_from_ending() {
+    for time in ["2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z", "nonsense"] {
+        let mut seen = ready();
+        change(&mut seen, |backup| {
+            backup
+                .annotations_mut()
+                .insert(ANNOTATION_ADMITTED.to_owned(), time.to_owned());
+        });
+        seen.repo.object = seen.repo.object.map(|repo| {
+            let mut repo = (*repo).clone();
+            repo.status = None;
+            Arc::new(repo)
+        });
+        assert_eq!(told(&decide(&seen, at(9))).0, "RepoNotReady", "{time}");
+        assert_eq!(failed(&decide(&seen, at(LATE))).0, "RepoNotReady", "{time}");
+    }
 }
 
 #[test]

@@ -229,7 +229,10 @@ fn a_policy_whose_tool_or_repository_does_not_exist_cannot_be_used() {
         (Name::Tool, Reason::ToolNotFound, "backupTool: t not found"),
         (Name::Repo, Reason::RepoNotFound, "backup repo r not found"),
     ] {
-        let policy = policy("0 3 * * *", |d| d["spec"]["datafile"]["backupRepoName"] = json!("r"));
+        let policy = policy("0 3 * * *", |d| {
+            d["spec"]["datafile"]["backupRepoName"] = json!("r");
+            d["metadata"]["creationTimestamp"] = json!("2026-03-01T12:00:00Z");
+        });
         let mut seen = Observed {
             named: there(),
             ..Observed::new(Arc::new(policy))

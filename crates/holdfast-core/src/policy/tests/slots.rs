@@ -140,7 +140,7 @@ fn a_missed_slot_is_settled_and_leaves_the_last_schedule_time() {
     let next = Some(at("2026-03-05T03:00:00Z"));
     assert_eq!(due(&settled, BackupType::Datafile, &[], late), Slot::None { next });
     // Nothing writes it again.
-    assert_eq!(Some(status(&settled, None, late)), settled.status);
+    assert_eq!(Some(super::super::status(&settled, None, late)), settled.status);
 }
 
 #[test]
