@@ -22,9 +22,7 @@ use crate::{Unknown, schema};
     status = "BackupToolStatus",
     derive = "PartialEq",
     derive = "Default",
-    doc = "How one kind of database is backed up and restored: an image and its commands.",
-    printcolumn(name = "STATUS", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp")
+    doc = "How one kind of database is backed up and restored: an image and its commands."
 )]
 #[serde(rename_all = "camelCase")]
 pub struct BackupToolSpec {
