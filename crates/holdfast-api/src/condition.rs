@@ -53,10 +53,11 @@ macro_rules! condition_types {
 }
 
 condition_types! {
-    Ready: Own, "all but BackupTool", "The object is as its spec asks.";
-    Reconciling: Own, "all but BackupTool", "Work on the object goes on.";
-    Stalled: Own, "all but BackupTool", "Work on the object cannot go on without help: the message says what to do.";
+    Ready: Own, "all", "The object is as its spec asks.";
+    Reconciling: Own, "all", "Work on the object goes on.";
+    Stalled: Own, "all", "Work on the object cannot go on without help: the message says what to do.";
     Scheduled: Own, "BackupPolicy", "A schedule of the policy is on and can be used.";
+    FieldsIgnored: Own, "Backup", "Fields of the spec have no effect in this version: the message names them.";
     Verified: Own, "RestoreJob", "The backup's digests are right. False: they are not, or could not be checked.";
     Writing: Own, "RestoreJob", "Volumes of the target have been given to a tool that writes them.";
     StorageProviderReady: Original, "BackupRepo", "The provider exists and is Ready.";

@@ -41,7 +41,8 @@ pub use backup_repo::{
     RepoTrouble,
 };
 pub use backup_tool::{
-    BackupTool, BackupToolSpec, BackupToolStatus, DeployKind, LogicalConfig, PhysicalConfig, PodRestoreScope,
+    BackupTool, BackupToolPhase, BackupToolSpec, BackupToolStatus, DeployKind, LogicalConfig, PhysicalConfig,
+    PodRestoreScope,
 };
 pub use common::{BackupPolicySecret, SecretReference, TargetCluster};
 pub use location::{Access, Location, MountAccess, RepositoryReference};

@@ -78,6 +78,13 @@ pub const ANNOTATION_HELD: &str = "holdfast.io/held";
 pub const ANNOTATION_FULL_NAME: &str = "holdfast.io/full-name";
 /// On a repository's claim: the identity that its volume was given.
 pub const ANNOTATION_REPOSITORY: &str = "holdfast.io/repository";
+/// What keeps Argo CD and Flux from pruning a Backup that a schedule made: it bears the labels of the application, and none
+/// of the manifests that they apply.
+pub const NOT_PRUNED: [(&str, &str); 3] = [
+    ("argocd.argoproj.io/compare-options", "IgnoreExtraneous"),
+    ("argocd.argoproj.io/sync-options", "Prune=false"),
+    ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
+];
 /// `true` on a policy whose backups may be empty.
 pub const ANNOTATION_ALLOW_EMPTY: &str = "holdfast.io/allow-empty";
 /// On a Backup whose check before a restore failed: what was found. It counts as no good copy any more, and is restored only

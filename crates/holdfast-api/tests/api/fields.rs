@@ -96,6 +96,7 @@ status.lastScheduleTime @time
 status.lastSuccessfulTime @time
 
 + conditions status.conditions
++ waiting status.waiting
 status.schedules object
 status.schedules{} @free
 status.schedules{}.enabled boolean default=false
@@ -160,6 +161,11 @@ spec.logical object
 + commands spec.logical.incrementalRestoreCommands
 spec.logical.podScope string default="All" enum=["All","ReadWrite"]
 status object
+
+status.phase string enum=["Available","Failed"]
+status.failureReason string
+status.observedGeneration @int64
++ conditions status.conditions
 "#;
 
 pub(crate) const RESTORE: &str = r#"

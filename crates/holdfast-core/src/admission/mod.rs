@@ -34,6 +34,7 @@ use serde_json::{Map, Value, json};
 pub use find::find;
 
 use crate::{
+    backup::CANCELLED,
     decision::{self, Event, Seen, without_finalizer},
     repo::label_value,
     ttl,
@@ -41,8 +42,10 @@ use crate::{
 
 /// How long a name that does not exist is waited for.
 pub const GRACE: SignedDuration = SignedDuration::from_secs(30);
-/// How often something that is waited for is looked at again.
+/// How often something that is waited for is looked at again: often while it may come any moment, then less and less.
+/// Each look may ask the API server for pods.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+const LOOK_SELDOM: SignedDuration = SignedDuration::from_secs(30);
 
 /// Everything that admission rests on.
 #[derive(Clone, Debug)]
@@ -107,6 +110,9 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
     }
     if backup.is_terminating() {
         return released(backup);
+    }
+    if backup.spec.cancel == Some(true) {
+        return failed(observed, Reason::Cancelled, CANCELLED, now);
     }
     match admit(observed, now) {
         Ok(metadata) => {
@@ -267,11 +273,12 @@ fn waiting(backup: &Backup, reason: Reason, text: &str, left: SignedDuration, no
     let since = waits(backup).0.map_or(Time(now), Time);
     status.waiting = Some(Waiting {
         reason: reason.as_str().to_owned(),
-        since,
+        since: since.clone(),
         unknown: Unknown::new(),
     });
     if backup.status.as_ref() == Some(&status) {
-        return Decision::after(left.min(LOOK_AGAIN));
+        let pause = (now.duration_since(since.0) / 4).clamp(LOOK_AGAIN, LOOK_SELDOM);
+        return Decision::after(left.min(pause));
     }
     Decision::write(Write::Status(Box::new(status)))
 }

@@ -12,6 +12,7 @@ mod cleanup;
 mod finish;
 mod job;
 mod lookup;
+mod mark;
 mod observed;
 mod plan;
 mod report;
@@ -35,6 +36,7 @@ pub use cleanup::{Owner, cleanup};
 pub use observed::{Decision, Observed, Pods, Problem, Read, Write};
 pub use plan::{is_admitted, section};
 pub use state::can_become;
+pub use stop::CANCELLED;
 pub use storage::{Storage, storage};
 pub use volumes::claims_of;
 
@@ -51,6 +53,9 @@ use verdict::Verdict;
 /// to gc.
 pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
     let backup = &*observed.backup;
+    if let Some(metadata) = mark::lost(backup) {
+        return Decision::write(Write::Metadata(metadata));
+    }
     let verdict = match backup.phase() {
         BackupPhase::New if is_admitted(backup) && backup.metadata.deletion_timestamp.is_none() => {
             plan::judge(observed, now)

@@ -1,6 +1,6 @@
 //! How a verdict becomes the one decision: the status with its conditions, and what is told about it.
 
-use holdfast_api::condition::{Conditions, Reason};
+use holdfast_api::condition::{ConditionType, Conditions, Reason};
 use holdfast_api::event::{BusEvent, BusEventKind};
 use holdfast_api::{
     Backup, BackupLogStatus, BackupPhase, BackupPlan, BackupStatus, BackupToolManifestsStatus, Stop, Unknown, Waiting,
@@ -16,6 +16,10 @@ use super::size;
 use super::verdict::{Surroundings, Verdict};
 use crate::decision::Event;
 use crate::ttl;
+
+/// What a Backup is told that names a parent; a manifest written for the original API, which ignores the name, works.
+const NO_INCREMENT: &str =
+    "spec.parentBackupName has no effect: this version makes no incremental backups, and this is a full one";
 
 /// A status about to be written.
 struct Draft<'a> {
@@ -91,12 +95,20 @@ impl<'a> Draft<'a> {
         let tool = plan.work.job().map(|work| work.tool.name.clone()).unwrap_or_default();
         let text = format!("backing up pod {} with backupTool {tool}", plan.source.pod_name);
         self.status.plan = Some(plan);
+        let ignored = self.backup.spec.parent_backup_name.as_ref().map(|_| NO_INCREMENT);
         self.say(|conditions| {
             conditions.reconciling(Reason::InProgress, &text);
+            if let Some(ignored) = ignored {
+                conditions.set(ConditionType::FieldsIgnored, true, Reason::Unsupported, ignored);
+            }
         });
         let event = self.bus(BusEventKind::BackupStarted);
         let decision = self.written();
-        if first { decision.with(event) } else { decision }
+        match (first, ignored) {
+            (true, Some(ignored)) => decision.with(event).with(Event::warning(Reason::Unsupported, ignored)),
+            (true, None) => decision.with(event),
+            (false, _) => decision,
+        }
     }
 
     /// The members of the original that repeat the plan.

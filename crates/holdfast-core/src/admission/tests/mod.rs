@@ -303,3 +303,31 @@ fn a_backup_that_is_deleted_before_it_started_is_let_go() {
         Some(Write::Metadata(json!({"finalizers": ["other"]})))
     );
 }
+
+#[test]
+fn a_backup_that_waits_can_be_cancelled() {
+    let mut seen = observed();
+    seen.pods = Some(Vec::new());
+    pass(&mut seen, at(0));
+    Arc::make_mut(&mut seen.backup).spec.cancel = Some(true);
+    let decision = decide(&seen, at(1));
+    assert_eq!(status(&decision).phase, Some(BackupPhase::Failed));
+    assert_eq!(
+        status(&decision).failure_reason.as_deref(),
+        Some("cancelled by spec.cancel")
+    );
+    assert_eq!(outcome(&decision), Some(Reason::Cancelled));
+}
+
+#[test]
+fn a_backup_that_waits_long_is_looked_at_less_often() {
+    let mut seen = observed();
+    seen.pods = Some(Vec::new());
+    let annotations = Arc::make_mut(&mut seen.backup).annotations_mut();
+    annotations.insert(ANNOTATION_TARGET_POD_NAME.to_owned(), "db-0".to_owned());
+    pass(&mut seen, at(0));
+    for (second, pause) in [(1, 5), (20, 5), (60, 15), (300, 30), (595, 5)] {
+        let next = pass(&mut seen, at(second)).next;
+        assert_eq!(next, Next::After(std::time::Duration::from_secs(pause)), "{second}");
+    }
+}

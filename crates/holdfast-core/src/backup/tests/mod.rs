@@ -2,6 +2,7 @@
 
 mod ending;
 mod golden;
+mod mark;
 mod sharing;
 mod starting;
 mod stored;

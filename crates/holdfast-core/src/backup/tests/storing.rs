@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use holdfast_api::{BackupPhase, CommonBackupPolicy, names};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
 use serde_json::json;
 
 use super::world::{LATE, asks, at, change, failed, ready, take, told, waits, written};
@@ -73,7 +74,9 @@ fn a_repository_that_is_being_deleted_takes_no_new_backup() {
 #[test]
 fn two_default_repositories_are_one_too_many() {
     let mut observed = ready();
-    change(&mut observed, |backup| backup.metadata.labels = None);
+    change(&mut observed, |backup| {
+        backup.labels_mut().remove(names::LABEL_BACKUP_REPO_NAME);
+    });
     waits(&decide(&observed, at(1)));
     let marked = |name: &str| {
         let mut repo = (*ready().repos[0]).clone();
