@@ -144,6 +144,7 @@ reasons! {
     JobRunning: Own, Conditions, Progress, "The tool is at work.";
     BackupJobFailed: Original, Both, Trouble, "The backup's Job failed: see the message and the tool's log.";
     ToolFailed: Own, Both, Trouble, "The tool ended with an error: see the end of its log in the message.";
+    ProcessesLeft: Own, Both, Trouble, "The tool ended while processes that it had started still ran, and they had to be ended: let it wait for them (`wait`, a pipe in place of `>(...)`), and stop daemons before it ends.";
     EmptyOutput = 83: Own, Both, Trouble, "The tool ended well but wrote nothing: correct its commands, or annotate the policy with holdfast.io/allow-empty=true.";
     ResultTooLarge = 84: Own, Both, Trouble, "What the tool reports does not fit the result of 1 KiB: shorten userContext and checkpoint in backup.info.";
     BadConfiguration = 80: Own, Both, Trouble, "The agent was given settings that it cannot use: the message names them.";

@@ -19,7 +19,7 @@ pub struct SuspendLock {
     /// only a restore that wrote them wholly may bring the workload back.
     #[serde(default)]
     pub dirty: bool,
-    /// Uids of the RestoreJobs that it was taken over from, the newest last: one of them may have left its mark on the
+    /// Uids of the restores that it was taken over from, the newest last: one of them may have left its mark on the
     /// volumes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub takes_over: Vec<String>,
@@ -29,7 +29,7 @@ pub struct SuspendLock {
 const TAKEN_MAX: usize = 32;
 
 impl SuspendLock {
-    /// The RestoreJobs whose half written volumes a restore may overwrite that takes this lock over, or has it.
+    /// The restores, by uid, whose half written volumes this one may overwrite, which takes the lock over or has it.
     pub fn predecessors_of(&self, uid: &str) -> Vec<String> {
         let mut all = self.takes_over.clone();
         all.push(self.uid.clone());
