@@ -7,6 +7,7 @@ mod backup;
 mod failure;
 mod info;
 mod install;
+mod links;
 mod log;
 mod mark;
 mod processes;

@@ -57,6 +57,7 @@ condition_types! {
     Reconciling: Own, "all but BackupTool", "Work on the object goes on.";
     Stalled: Own, "all but BackupTool", "Work on the object cannot go on without help: the message says what to do.";
     Scheduled: Own, "BackupPolicy", "A schedule of the policy is on and can be used.";
+    LinksLeadOut: Own, "Backup", "Symbolic links in the backup lead out of it: what they point to is not part of it.";
     Verified: Own, "RestoreJob", "The backup's digests are right. False: they are not, or could not be checked.";
     Writing: Own, "RestoreJob", "Volumes of the target have been given to a tool that writes them.";
     StorageProviderReady: Original, "BackupRepo", "The provider exists and is Ready.";

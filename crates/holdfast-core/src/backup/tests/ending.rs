@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use holdfast_api::condition::Reason;
+use holdfast_api::agent::{AgentResult, LinksOut};
+use holdfast_api::condition::{ConditionType, Reason, find};
 use holdfast_api::{BackupPhase, RepoNamespace};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -193,6 +194,52 @@ fn a_failed_job_is_read_afresh_and_its_agents_reason_told() {
     let status = written(&decision);
     assert_eq!(status.completion_timestamp.map(|time| time.0), Some(at(31)));
     assert!(status.expiration.is_some());
+}
+
+#[test]
+fn what_the_last_attempt_wrote_is_told_of_a_failed_run() {
+    let mut observed = started();
+    end_job(&mut observed, "Failed", "BackoffLimitExceeded", 30);
+    observed.job.live = true;
+    let attempt = |name: &str, at: i64, bytes: Option<u64>| {
+        let mut result = gave_up(Reason::ToolFailed, "exit 1");
+        result.bytes = bytes;
+        job_pod(name, at, &ended("b1", 1, &result))
+    };
+    observed.pods = pods(vec![
+        attempt("b1-y", 9, Some(200_000_000)),
+        attempt("b1-x", 2, Some(1)),
+        attempt("b1-z", 12, None),
+    ]);
+    assert_eq!(written(&decide(&observed, at(31))).total_size.as_deref(), Some("191Mi"));
+    observed.pods = pods(vec![attempt("b1-z", 12, None)]);
+    assert_eq!(written(&decide(&observed, at(31))).total_size, None);
+}
+
+#[test]
+fn links_that_lead_out_of_the_backup_are_named() {
+    let mut observed = started();
+    mark(&mut observed, "repository-1");
+    end_job(&mut observed, "Complete", "", 90);
+    let mut told = |links: Option<LinksOut>| {
+        let result = AgentResult {
+            links_out: links,
+            ..sealed()
+        };
+        observed.pods = pods(vec![job_pod("b1-x", 2, &ended("b1", 0, &result))]);
+        let status = written(&decide(&observed, at(91)));
+        assert_eq!(status.phase, Some(BackupPhase::Completed));
+        find(&status.conditions, ConditionType::LinksLeadOut).cloned()
+    };
+    assert_eq!(told(None), None);
+    let first = vec!["pg_wal -> /wal".to_owned(), "conf -> /etc/x".to_owned()];
+    let condition = told(Some(LinksOut { count: 7, first })).expect("told");
+    assert_eq!(
+        (condition.status.as_str(), condition.reason.as_str()),
+        ("True", "LinksLeadOut")
+    );
+    let text = "7 symbolic links lead out of the backup: pg_wal -> /wal, conf -> /etc/x, 5 more: ";
+    assert!(condition.message.starts_with(text), "{}", condition.message);
 }
 
 #[test]
