@@ -187,6 +187,7 @@ reasons! {
     InProgress: Own, Conditions, Progress, "The run has started.";
     Expired: Own, Events, Progress, "The Backup's time was over.";
     HistoryLimitExceeded: Own, Events, Progress, "There are more scheduled backups than backupsHistoryLimit.";
+    FailedLimitExceeded: Own, Events, Progress, "Of the scheduled Backups that failed, a policy keeps the newest few of each type.";
     Purging: Own, Conditions, Progress, "The backup's files are being removed.";
     PurgeFailed: Own, Conditions, Trouble, "The backup's files could not be removed: see the Job's message.";
     DeleteBackupFilesFailed: Original, Events, Trouble, "The Job that removes the backup's files failed: delete the Job to try again.";

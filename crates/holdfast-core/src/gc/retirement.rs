@@ -88,7 +88,7 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
         let next = next_expiration(&observed.group, now);
         return next.map_or_else(Decision::wait, |time| Decision::after(time.duration_since(now)));
     };
-    let by_limit = |candidate: &Candidate| candidate.reason == Reason::HistoryLimitExceeded;
+    let by_limit = |candidate: &Candidate| candidate.reason != Reason::Expired;
     if !observed.limits_live && observed.left.iter().any(by_limit) {
         return Decision::read(Read::Policy);
     }
@@ -103,6 +103,7 @@ fn delete(candidate: &Candidate) -> Decision {
     let (backup, reason) = (&*candidate.backup, candidate.reason);
     let note = match reason {
         Reason::Expired => "its retention is over",
+        Reason::FailedLimitExceeded => "there are newer scheduled backups that failed",
         _ => "there are more scheduled backups than backupsHistoryLimit",
     };
     let event = BusEvent {

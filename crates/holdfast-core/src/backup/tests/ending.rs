@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use holdfast_api::agent::{AgentResult, LinksOut};
-use holdfast_api::condition::{ConditionType, Reason, find};
+use holdfast_api::condition::Reason;
 use holdfast_api::{BackupPhase, RepoNamespace};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -16,12 +15,12 @@ use super::world::{
 use crate::backup::{Observed, Owner, Pods, Read, Seen, Write, cleanup, decide, report_job_name};
 use crate::decision::Kind;
 
-fn pods(items: Vec<Arc<k8s_openapi::api::core::v1::Pod>>) -> Pods {
+pub(super) fn pods(items: Vec<Arc<k8s_openapi::api::core::v1::Pod>>) -> Pods {
     Pods { items, live: false }
 }
 
 /// Notes which repository is known to lie there.
-fn mark(observed: &mut Observed, id: &str) {
+pub(super) fn mark(observed: &mut Observed, id: &str) {
     let repo = Arc::make_mut(observed.repo.object.as_mut().expect("a repository"));
     repo.status.get_or_insert_default().namespaces = vec![RepoNamespace {
         namespace: "ns".to_owned(),
@@ -197,52 +196,6 @@ fn a_failed_job_is_read_afresh_and_its_agents_reason_told() {
 }
 
 #[test]
-fn what_the_last_attempt_wrote_is_told_of_a_failed_run() {
-    let mut observed = started();
-    end_job(&mut observed, "Failed", "BackoffLimitExceeded", 30);
-    observed.job.live = true;
-    let attempt = |name: &str, at: i64, bytes: Option<u64>| {
-        let mut result = gave_up(Reason::ToolFailed, "exit 1");
-        result.bytes = bytes;
-        job_pod(name, at, &ended("b1", 1, &result))
-    };
-    observed.pods = pods(vec![
-        attempt("b1-y", 9, Some(200_000_000)),
-        attempt("b1-x", 2, Some(1)),
-        attempt("b1-z", 12, None),
-    ]);
-    assert_eq!(written(&decide(&observed, at(31))).total_size.as_deref(), Some("191Mi"));
-    observed.pods = pods(vec![attempt("b1-z", 12, None)]);
-    assert_eq!(written(&decide(&observed, at(31))).total_size, None);
-}
-
-#[test]
-fn links_that_lead_out_of_the_backup_are_named() {
-    let mut observed = started();
-    mark(&mut observed, "repository-1");
-    end_job(&mut observed, "Complete", "", 90);
-    let mut told = |links: Option<LinksOut>| {
-        let result = AgentResult {
-            links_out: links,
-            ..sealed()
-        };
-        observed.pods = pods(vec![job_pod("b1-x", 2, &ended("b1", 0, &result))]);
-        let status = written(&decide(&observed, at(91)));
-        assert_eq!(status.phase, Some(BackupPhase::Completed));
-        find(&status.conditions, ConditionType::LinksLeadOut).cloned()
-    };
-    assert_eq!(told(None), None);
-    let first = vec!["pg_wal -> /wal".to_owned(), "conf -> /etc/x".to_owned()];
-    let condition = told(Some(LinksOut { count: 7, first })).expect("told");
-    assert_eq!(
-        (condition.status.as_str(), condition.reason.as_str()),
-        ("True", "LinksLeadOut")
-    );
-    let text = "7 symbolic links lead out of the backup: pg_wal -> /wal, conf -> /etc/x, 5 more: ";
-    assert!(condition.message.starts_with(text), "{}", condition.message);
-}
-
-#[test]
 fn a_failed_job_without_pods_has_the_originals_text() {
     let mut observed = started();
     end_job(&mut observed, "Failed", "BackoffLimitExceeded", 30);
@@ -394,28 +347,6 @@ fn a_deleted_backup_ends_only_when_no_pod_can_write_any_more() {
         live: true,
     };
     assert_eq!(failed(&decide(&observed, at(24))).0, "Deleted");
-}
-
-#[test]
-fn cancel_and_deadline_stop_a_run_but_not_one_that_is_complete() {
-    let mut cancelled = started();
-    change(&mut cancelled, |backup| backup.spec.cancel = Some(true));
-    assert_eq!(deleted(&decide(&cancelled, at(5))).uid, "job-uid");
-    let late = 6 * 3600 + 40;
-    let mut overdue = started();
-    assert_eq!(deleted(&decide(&overdue, at(late))).uid, "job-uid");
-    overdue.job = Seen::live(None);
-    overdue.pods.live = true;
-    assert_eq!(failed(&decide(&overdue, at(late))).0, "DeadlineExceeded");
-    for mut observed in [cancelled, started()] {
-        mark(&mut observed, "repository-1");
-        end_job(&mut observed, "Complete", "", 90);
-        observed.pods = pods(vec![job_pod("b1-x", 2, &ended("b1", 0, &sealed()))]);
-        assert_eq!(
-            written(&decide(&observed, at(late))).phase,
-            Some(BackupPhase::Completed)
-        );
-    }
 }
 
 #[test]
