@@ -80,6 +80,8 @@ pub(crate) struct Settings {
     pub(crate) replace: bool,
     /// `HOLDFAST_RESTORE_UID`: the restore that works here, for the mark on the volumes.
     pub(crate) restore_uid: String,
+    /// `HOLDFAST_TAKES_OVER`: the earlier restores, by uid, whose half written volumes it may overwrite.
+    takes_over: Vec<String>,
     purge: String,
     /// `HOLDFAST_LOCK_WAIT_SECONDS`: how long another live pod is waited for.
     pub(crate) lock_wait: Duration,
@@ -116,6 +118,7 @@ impl Settings {
                 .collect(),
             replace: flag("HOLDFAST_REPLACE", &text("HOLDFAST_REPLACE"))?,
             restore_uid: text("HOLDFAST_RESTORE_UID"),
+            takes_over: text("HOLDFAST_TAKES_OVER").split(',').map(str::to_owned).collect(),
             purge: text("HOLDFAST_PURGE"),
             lock_wait: Duration::from_secs(number("HOLDFAST_LOCK_WAIT_SECONDS", &wait, LOCK_WAIT.as_secs())?),
             has_backup_dir: variable("BACKUP_DIR").is_some_and(|dir| !dir.is_empty()),
@@ -158,6 +161,11 @@ impl Settings {
     /// The run.
     pub(crate) fn run(&self) -> i32 {
         self.run
+    }
+
+    /// Whether what a restore left half written may be overwritten.
+    pub(crate) fn may_overwrite(&self, restore: &str) -> bool {
+        !restore.is_empty() && (restore == self.restore_uid || self.takes_over.iter().any(|uid| uid == restore))
     }
 
     /// The backup's place in the repository.

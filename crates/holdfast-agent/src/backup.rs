@@ -46,8 +46,33 @@ pub(crate) fn run(settings: &Settings, argv: &[OsString], signals: &Signals) -> 
     let dir = settings.root.join(path.to_string().trim_start_matches('/'));
     let backup_dir = (!settings.has_backup_dir).then_some(dir.as_path());
     let log = work.metadata().again().map(|folder| LogFile::new(folder, TOOL_LOG))?;
-    tool::run(argv, backup_dir, Some(log), signals).map_err(|failure| when_full(failure, &work))?;
-    seal(settings, &repository, &work, &claimant, &stop)
+    let ended = tool::run(argv, backup_dir, Some(log), signals).map_err(|failure| when_full(failure, &work));
+    match ended.and_then(|()| seal(settings, &repository, &work, &claimant, &stop)) {
+        Ok(result) => Ok(result),
+        Err(failure) => Err(without_data(failure, *work)),
+    }
+}
+
+/// What a failed attempt wrote is of use to nobody: the next one begins anew.
+fn without_data(failure: Failure, work: Work) -> Failure {
+    match work.discard() {
+        Ok(Some(bytes)) => {
+            say(&format!("removed what was written, {bytes} bytes"));
+            Failure {
+                bytes: Some(bytes),
+                ..failure
+            }
+        }
+        Ok(None) => failure,
+        Err(error) => {
+            let left = format!("what was written could not be removed: {error}");
+            say(&left);
+            Failure {
+                message: format!("{}; {left}", failure.message),
+                ..failure
+            }
+        }
+    }
 }
 
 fn seal(

@@ -41,7 +41,7 @@ pub(crate) fn restore(settings: &Settings, argv: &[OsString], signals: &Signals)
     let backup_dir = (!settings.has_backup_dir).then_some(dir.as_path());
     let ended = tool::run(&command(argv), backup_dir, None, signals).and_then(|()| targets.clean());
     if let Err(failure) = ended {
-        // A tool that empties a volume takes the mark along.
+        // A tool that writes attributes, or empties a volume that has none, takes the mark along.
         if let Err(unmarked) = targets.mark(settings) {
             say(&unmarked.message);
         }

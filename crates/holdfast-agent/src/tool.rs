@@ -26,7 +26,8 @@ const NOT_FOR_TOOLS: [&str; 2] = ["HOLDFAST_SPEC", "HOLDFAST_PURGE"];
 ///
 /// # Errors
 /// [`Reason::BadConfiguration`] if it cannot be started, [`Reason::Cancelled`] if we were told to stop,
-/// [`Reason::ToolFailed`] with the end of its output if it fails.
+/// [`Reason::ToolFailed`] with the end of its output if it fails, [`Reason::ProcessesLeft`] if it ends before its
+/// processes do.
 pub(crate) fn run(
     argv: &[OsString],
     backup_dir: Option<&Path>,
@@ -60,7 +61,7 @@ pub(crate) fn run(
     let pid = pid.map_err(|error| Failure::new(Reason::ToolFailed, error.to_string()))?;
     signals.set_group(Some(pid));
     let ended = wait_for(pid);
-    end_rest(signals);
+    let left = end_rest(signals);
     signals.set_group(None);
     let tail = tee.tail(OUTPUT_WAIT);
     if let Some(signal) = signals.seen() {
@@ -68,7 +69,8 @@ pub(crate) fn run(
         return Err(Failure::new(Reason::Cancelled, text));
     }
     let text = match ended {
-        Ended::Exited(0) => return Ok(()),
+        Ended::Exited(0) if left.is_empty() => return Ok(()),
+        Ended::Exited(0) => return Err(unfinished(&left)),
         Ended::Exited(code) => format!("the tool exited with code {code}"),
         Ended::Killed(signal) => format!("the tool was ended by {signal}"),
         Ended::Unknown => "the tool's exit code is unknown".to_owned(),
@@ -103,6 +105,15 @@ pub(crate) fn check(argv: &[OsString]) -> Result<(), Failure> {
         }
     }
     Err(unstartable(program, &found.into()))
+}
+
+/// What a process was to write when it was ended is missing or cut off, whatever the tool said.
+fn unfinished(left: &[String]) -> Failure {
+    let text = format!(
+        "the tool exited with code 0, but left processes running that had to be ended: {}; what they wrote may not be whole",
+        left.join(", ")
+    );
+    Failure::new(Reason::ProcessesLeft, text)
 }
 
 /// The command itself is not shown: an argument may hold what must not be.

@@ -134,7 +134,8 @@ pub struct BackupStatus {
     /// How long the run took, for example 1m30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
-    /// What the backup takes in its repository, for example 1.2Gi.
+    /// What the backup takes in its repository, for example 1.2Gi; of a Failed one what its last attempt had written, which
+    /// is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_size: Option<String>,
     /// Why the Backup failed.

@@ -58,6 +58,7 @@ condition_types! {
     Stalled: Own, "all", "Work on the object cannot go on without help: the message says what to do.";
     Scheduled: Own, "BackupPolicy", "A schedule of the policy is on and can be used.";
     FieldsIgnored: Own, "Backup", "Fields of the spec have no effect in this version: the message names them.";
+    LinksLeadOut: Own, "Backup", "Symbolic links in the backup lead out of it: what they point to is not part of it.";
     Verified: Own, "RestoreJob", "The backup's digests are right. False: they are not, or could not be checked.";
     Writing: Own, "RestoreJob", "Volumes of the target have been given to a tool that writes them.";
     StorageProviderReady: Original, "BackupRepo", "The provider exists and is Ready.";

@@ -144,7 +144,9 @@ reasons! {
     JobRunning: Own, Conditions, Progress, "The tool is at work.";
     BackupJobFailed: Original, Both, Trouble, "The backup's Job failed: see the message and the tool's log.";
     ToolFailed: Own, Both, Trouble, "The tool ended with an error: see the end of its log in the message.";
+    ProcessesLeft: Own, Both, Trouble, "The tool ended while processes that it had started still ran, and they had to be ended: let it wait for them (`wait`, a pipe in place of `>(...)`), and stop daemons before it ends.";
     EmptyOutput = 83: Own, Both, Trouble, "The tool ended well but wrote nothing: correct its commands, or annotate the policy with holdfast.io/allow-empty=true.";
+    LinksLeadOut: Own, Conditions, Trouble, "What these links point to is not part of the backup: let the tool copy it too, or the links be followed.";
     ResultTooLarge = 84: Own, Both, Trouble, "What the tool reports does not fit the result of 1 KiB: shorten userContext and checkpoint in backup.info.";
     BadConfiguration = 80: Own, Both, Trouble, "The agent was given settings that it cannot use: the message names them.";
     RepositoryFull: Own, Both, Trouble, "The repository's volume is full: enlarge it, or delete backups.";
@@ -188,6 +190,7 @@ reasons! {
     InProgress: Own, Conditions, Progress, "The run has started.";
     Expired: Own, Events, Progress, "The Backup's time was over.";
     HistoryLimitExceeded: Own, Events, Progress, "There are more scheduled backups than backupsHistoryLimit.";
+    FailedLimitExceeded: Own, Events, Progress, "Of the scheduled Backups that failed, a policy keeps the newest few of each type.";
     Purging: Own, Conditions, Progress, "The backup's files are being removed.";
     PurgeFailed: Own, Conditions, Trouble, "The backup's files could not be removed: see the Job's message.";
     DeleteBackupFilesFailed: Original, Events, Trouble, "The Job that removes the backup's files failed: delete the Job to try again.";

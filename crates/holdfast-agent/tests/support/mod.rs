@@ -14,6 +14,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+const AGENT: &str = env!("CARGO_BIN_EXE_holdfast-agent");
 /// How long anything here may take.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -50,7 +51,17 @@ impl Bench {
 
     /// The agent for backup `u-1` named `b1` at `/ns/shop/b1`, run 1, pod `pod-1`.
     pub fn agent(&self, arguments: &[&str]) -> Agent {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast-agent"));
+        self.agent_by(Command::new(AGENT), arguments)
+    }
+
+    /// The same agent, with a process namespace of its own as in a container: its pid is 1.
+    pub fn contained(&self, arguments: &[&str]) -> Agent {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--mount-proc", AGENT]);
+        self.agent_by(command, arguments)
+    }
+
+    fn agent_by(&self, mut command: Command, arguments: &[&str]) -> Agent {
         let path = std::env::var("PATH").unwrap_or_default();
         let terminated = self.beside(&format!("termination-{:?}", Instant::now()));
         command

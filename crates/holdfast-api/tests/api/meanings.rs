@@ -235,6 +235,7 @@ fn a_restore_means_what_it_meant_in_every_stage() {
         writing: Some(Writing {
             attempt,
             since: time(since),
+            second_writer: None,
             unknown: Unknown::new(),
         }),
         ..restore_plan()

@@ -9,6 +9,8 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use serde_json::json;
 
+use super::children::newest;
+use super::job::main_container;
 use super::observed::{Observed, Read, Write};
 use super::verdict::Verdict;
 use crate::decision::{Kind, Target};
@@ -19,6 +21,13 @@ pub(super) fn sealed(pods: &[Arc<Pod>], container: &str) -> Option<AgentResult> 
     pods.iter()
         .filter_map(|pod| agent_result(pod, container))
         .find(|result| result.outcome == Outcome::Sealed)
+}
+
+/// How many bytes the last attempt wrote that told so.
+pub(super) fn written(observed: &Observed) -> Option<u64> {
+    let container = main_container(&observed.backup);
+    let tells = |pod: &Pod| agent_result(pod, &container).is_some_and(|result| result.bytes.is_some());
+    agent_result(newest(&observed.pods.items, tells)?, &container)?.bytes
 }
 
 /// Completes the Backup by its agent's word. The repository's identity has to be the one that is known; a claim that the

@@ -75,7 +75,9 @@ fn admitted_at(backup: &Backup, now: Timestamp) -> Option<Timestamp> {
         .get(ANNOTATION_ADMITTED)
         .and_then(|text| text.parse::<Timestamp>().ok());
     let created = backup.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    written.filter(|written| written.duration_since(now) <= CLOCKS).max(created)
+    written
+        .filter(|written| written.duration_since(now) <= CLOCKS)
+        .max(created)
 }
 
 /// The run as it would be planned now: for one that has not started, or that has started nothing yet.

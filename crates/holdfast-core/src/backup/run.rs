@@ -45,7 +45,8 @@ pub(super) fn judge(observed: &Observed, now: Timestamp) -> Verdict {
     };
     let job = observed.job.get().filter(|job| is_ours(job, backup));
     if let Some((reason, text)) = stop_reason(backup, plan, job, now) {
-        return stop(observed, job, reason, text, now);
+        let stopped = stop(observed, job, reason, text, now);
+        return look_at_the_seal(observed, (plan, work), stopped, now);
     }
     match (job, observed.job.get()) {
         (Some(job), _) => match job_state(job) {
@@ -55,6 +56,30 @@ pub(super) fn judge(observed: &Observed, now: Timestamp) -> Verdict {
         },
         (None, Some(foreign)) => taken(observed, foreign, (observed.job.live, Read::Job), now),
         (None, None) => begin(observed, plan, work, now),
+    }
+}
+
+/// Before a run without a Job is given up for its deadline, its seal is asked: it may have ended well, and its Job be gone
+/// since. The stop is written down first, so that the question has an end.
+fn look_at_the_seal(
+    observed: &Observed,
+    (plan, work): (&BackupPlan, &JobWork),
+    stopped: Verdict,
+    now: Timestamp,
+) -> Verdict {
+    let Verdict::Fail(Reason::DeadlineExceeded, text) = stopped else {
+        return stopped;
+    };
+    let Some(stop) = &plan.stop else {
+        return Verdict::Stop(Reason::DeadlineExceeded, text);
+    };
+    let taken = |foreign: &Job| taken(observed, foreign, (observed.report.live, Read::Report), now);
+    match read_seal(observed, (plan, work), stop.since.0, taken, now) {
+        // It never was sealed, or nobody can tell.
+        Verdict::Fail(Reason::SealInvalid | Reason::DeadlineExceeded, _) => {
+            Verdict::Fail(Reason::DeadlineExceeded, text)
+        }
+        verdict => verdict,
     }
 }
 

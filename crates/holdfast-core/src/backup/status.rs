@@ -1,16 +1,16 @@
 //! How a verdict becomes the one decision: the status with its conditions, and what is told about it.
 
-use holdfast_api::condition::{ConditionType, Conditions, Reason};
+use holdfast_api::condition::{ConditionType, Conditions, Reason, message};
 use holdfast_api::event::{BusEvent, BusEventKind};
 use holdfast_api::{
     Backup, BackupLogStatus, BackupPhase, BackupPlan, BackupStatus, BackupToolManifestsStatus, Stop, Unknown, Waiting,
-    agent::AgentResult,
+    agent::{AgentResult, LinksOut},
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::finish::volume_name;
+use super::finish::{self, volume_name};
 use super::observed::{Decision, Observed, Write};
 use super::size;
 use super::verdict::{Surroundings, Verdict};
@@ -42,7 +42,7 @@ pub(super) fn render(observed: &Observed, verdict: Verdict, now: Timestamp) -> D
         Verdict::Attempt(count, reason, text) => draft().attempt(count, reason, &text),
         Verdict::Stop(reason, text) => draft().stop(reason, text),
         Verdict::Complete(result) => draft().complete(observed, &result),
-        Verdict::Fail(reason, text) => draft().fail(reason, &text, ttl_of(observed)),
+        Verdict::Fail(reason, text) => draft().fail(observed, reason, &text),
     }
 }
 
@@ -52,6 +52,21 @@ fn ttl_of(observed: &Observed) -> Option<&str> {
         Some(plan) => plan.ttl.as_deref(),
         None => observed.policy.get()?.spec.retention.as_ref()?.ttl.as_deref(),
     }
+}
+
+/// How many links lead out of a backup, and the first of them.
+fn links_text(links: &LinksOut) -> String {
+    let more = links.count.saturating_sub(links.first.len() as u64);
+    let mut named = links.first.clone();
+    if more > 0 && !named.is_empty() {
+        named.push(format!("{more} more"));
+    }
+    let named = if named.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", named.join(", "))
+    };
+    format!("{} symbolic links lead out of the backup{named}", links.count)
 }
 
 impl<'a> Draft<'a> {
@@ -200,8 +215,13 @@ impl<'a> Draft<'a> {
         let size = self.status.total_size.as_deref().unwrap_or("unknown size");
         let took = self.status.duration.as_deref().unwrap_or("unknown time");
         let text = format!("sealed {size} in {} files in {took}", result.files.unwrap_or_default());
+        let links = result.links_out.as_ref().map(links_text);
         self.say(|conditions| {
             conditions.ready(Reason::Completed, &text);
+            if let Some(text) = links {
+                let (kind, reason) = (ConditionType::LinksLeadOut, Reason::LinksLeadOut);
+                conditions.set(kind, true, reason, &message(reason, &text));
+            }
         });
         let event = Event::normal(Reason::CreatedBackup, "Completed backup.");
         let bus = self.bus(BusEventKind::BackupCompleted);
@@ -235,8 +255,9 @@ impl<'a> Draft<'a> {
     }
 
     /// Ends the Backup as Failed. `text` is the original's `failureReason` where it has one.
-    fn fail(mut self, reason: Reason, text: &str, ttl: Option<&str>) -> Decision {
-        self.end(BackupPhase::Failed, ttl);
+    fn fail(mut self, observed: &Observed, reason: Reason, text: &str) -> Decision {
+        self.end(BackupPhase::Failed, ttl_of(observed));
+        self.status.total_size = finish::written(observed).map(size::bytes);
         self.status.failure_reason = Some(text.to_owned());
         self.say(|conditions| {
             conditions.stalled(reason, text);

@@ -16,12 +16,13 @@ use k8s_openapi::api::{
 };
 use kube::{Resource as _, ResourceExt as _};
 
+use super::observed::Observed;
 use super::tool::Tool;
+use super::workload::Workload;
 use crate::pod::{
     AgentJob, BIN_VOLUME, Mode, REPOSITORY_DIR, agent_command, agent_job, backup_dir, bin_mount, bin_volume, env,
     pin_to_node, pod_uid_env, prepare_container, repository_access, tool_command, tool_security_context, zero_limits,
 };
-use crate::settings::Settings;
 
 /// The container of both Jobs.
 pub(super) const CONTAINER: &str = "restore";
@@ -76,7 +77,16 @@ fn targets(mounts: &[VolumeMount]) -> String {
     paths.join(":")
 }
 
-fn environment(restore: &RestoreJob, work: &RestoreWork, access: Vec<EnvVar>) -> Vec<EnvVar> {
+/// The restores whose half written volumes this one takes over, by the lock on the workload.
+fn takes_over(observed: &Observed) -> String {
+    let lock = observed.planned_workload().and_then(Workload::suspend_lock);
+    let uid = observed.restore.uid().unwrap_or_default();
+    lock.map(|lock| lock.predecessors_of(&uid).join(","))
+        .unwrap_or_default()
+}
+
+fn environment(observed: &Observed, work: &RestoreWork, access: Vec<EnvVar>) -> Vec<EnvVar> {
+    let restore = &observed.restore;
     let mut list = vec![
         env("HOLDFAST_BACKUP_UID", &work.location.seal_uid),
         env("HOLDFAST_BACKUP_NAME", &work.backup.name),
@@ -87,6 +97,7 @@ fn environment(restore: &RestoreJob, work: &RestoreWork, access: Vec<EnvVar>) ->
         env(TARGETS, targets(&restore.spec.target_volume_mounts)),
         env("HOLDFAST_REPLACE", restore.spec.replace.unwrap_or(false).to_string()),
         env("HOLDFAST_RESTORE_UID", restore.uid().unwrap_or_default()),
+        env("HOLDFAST_TAKES_OVER", takes_over(observed)),
         pod_uid_env(),
     ]);
     list
@@ -97,14 +108,14 @@ fn environment(restore: &RestoreJob, work: &RestoreWork, access: Vec<EnvVar>) ->
 /// Both have the tool's image, environment and resources, so that an image, a Secret or a node that is not to be had is
 /// found out by the check, while the workload still runs.
 fn frame(
-    settings: &Settings,
-    restore: &RestoreJob,
+    observed: &Observed,
     plan: &RestorePlan,
     work: &RestoreWork,
     tool: Tool,
     role: &str,
     now: Timestamp,
 ) -> Result<AgentJob, NewerFormat> {
+    let (settings, restore) = (&observed.settings, &observed.restore);
     let access = repository_access(&work.location, Mode::ReadOnly)?;
     let uid = restore.uid().unwrap_or_default();
     let mut list = vec![
@@ -112,7 +123,7 @@ fn frame(
         env("BACKUP_DIR", backup_dir(&work.location)),
     ];
     list.extend(tool.env);
-    list.extend(environment(restore, work, access.env));
+    list.extend(environment(observed, work, access.env));
     let volumes = restore.spec.target_volumes.iter().cloned();
     Ok(AgentJob {
         namespace: restore.namespace().unwrap_or_default(),
@@ -182,18 +193,17 @@ fn leave_out(job: &mut AgentJob, claims: &[String]) {
     }
 }
 
-/// The Job that reads every byte of the backup and looks at the target volumes, writing nothing; at those of `exclusive`
+/// The Job that reads every byte of the backup and looks at the target volumes, writing nothing; at those of exclusive
 /// claims it cannot look.
 pub(super) fn verify_job(
-    settings: &Settings,
-    restore: &RestoreJob,
-    (plan, work): (&RestorePlan, &RestoreWork),
+    observed: &Observed,
+    plan: &RestorePlan,
+    work: &RestoreWork,
     tool: Tool,
-    exclusive: &[String],
     now: Timestamp,
 ) -> Result<Job, NewerFormat> {
-    let commands = restore_commands(&tool);
-    let mut job = frame(settings, restore, plan, work, tool, ROLE_VERIFY, now)?;
+    let (commands, exclusive) = (restore_commands(&tool), &observed.exclusive);
+    let mut job = frame(observed, plan, work, tool, ROLE_VERIFY, now)?;
     job.name.clone_from(&work.verify_job_name);
     job.backoff_limit = VERIFY_ATTEMPTS;
     // What the restore will be started with; where a target cannot be looked at, its command may lie on it.
@@ -203,7 +213,7 @@ pub(super) fn verify_job(
         agent_command("verify")
     });
     leave_out(&mut job, exclusive);
-    let own = restore.spec.target_volume_mounts.iter().cloned();
+    let own = observed.restore.spec.target_volume_mounts.iter().cloned();
     let read_only = own
         .filter(|mount| job.volumes.iter().any(|volume| volume.name == mount.name))
         .map(|mount| VolumeMount {
@@ -217,20 +227,19 @@ pub(super) fn verify_job(
 
 /// The Job that runs the tool's restore commands over the target volumes.
 pub(super) fn restore_job(
-    settings: &Settings,
-    restore: &RestoreJob,
+    observed: &Observed,
     plan: &RestorePlan,
     work: &RestoreWork,
     tool: Tool,
     now: Timestamp,
 ) -> Result<Job, NewerFormat> {
     let commands = restore_commands(&tool);
-    let mut job = frame(settings, restore, plan, work, tool, ROLE_RESTORE, now)?;
+    let mut job = frame(observed, plan, work, tool, ROLE_RESTORE, now)?;
     job.name.clone_from(&work.restore_job_name);
     job.backoff_limit = work.backoff_limit;
     // A pod that wrote half and was drained must not be forgotten: see `clean`.
     job.count_disruptions = true;
     job.container.command = Some(tool_command("restore", &commands));
-    mount(&mut job, restore.spec.target_volume_mounts.iter().cloned());
+    mount(&mut job, observed.restore.spec.target_volume_mounts.iter().cloned());
     Ok(agent_job(job))
 }

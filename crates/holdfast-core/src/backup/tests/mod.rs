@@ -2,6 +2,7 @@
 
 mod ending;
 mod golden;
+mod late;
 mod mark;
 mod sharing;
 mod starting;
