@@ -8,6 +8,7 @@ mod failure;
 mod info;
 mod install;
 mod log;
+mod memory;
 mod processes;
 mod purge;
 mod restore;

@@ -1,6 +1,7 @@
 //! Runs a tool: a child in its own process group, its output teed, signals passed on, orphans reaped.
 
 use crate::failure::Failure;
+use crate::memory::Memory;
 use crate::processes::{Ended, end_rest, wait_for};
 use crate::secrets::Secrets;
 use crate::signals::Signals;
@@ -22,7 +23,8 @@ const NOT_FOR_TOOLS: [&str; 2] = ["HOLDFAST_SPEC", "HOLDFAST_PURGE"];
 /// Runs the tool to its end.
 ///
 /// # Errors
-/// [`Reason::BadConfiguration`] if it cannot be started, [`Reason::Cancelled`] if we were told to stop,
+/// [`Reason::BadConfiguration`] if it cannot be started, [`Reason::Interrupted`] if we were told to stop,
+/// [`Reason::OutOfMemory`] if the kernel ended a process of it for that,
 /// [`Reason::ToolFailed`] with the end of its output if it fails.
 pub(crate) fn run(
     argv: &[OsString],
@@ -50,6 +52,7 @@ pub(crate) fn run(
     for name in NOT_FOR_TOOLS {
         command.env_remove(name);
     }
+    let memory = Memory::now();
     let child = command.spawn().map_err(|error| unstartable(program, &error))?;
     // It holds the pipe's other end, which must be the tool's alone.
     drop(command);
@@ -62,7 +65,7 @@ pub(crate) fn run(
     let tail = tee.tail(OUTPUT_WAIT);
     if let Some(signal) = signals.seen() {
         let text = format!("the pod was told to stop ({signal}) before the tool was done");
-        return Err(Failure::new(Reason::Cancelled, text));
+        return Err(Failure::new(Reason::Interrupted, text));
     }
     let text = match ended {
         Ended::Exited(0) => return Ok(()),
@@ -75,6 +78,10 @@ pub(crate) fn run(
     } else {
         format!(": {tail}")
     };
+    if let Some(limit) = memory.ran_out() {
+        let text = format!("the tool needed more memory than its limit{limit}, and the kernel ended it; {text}{end}");
+        return Err(Failure::new(Reason::OutOfMemory, text));
+    }
     Err(Failure::new(Reason::ToolFailed, format!("{text}{end}")))
 }
 

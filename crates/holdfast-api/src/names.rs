@@ -78,6 +78,8 @@ pub const ANNOTATION_HELD: &str = "holdfast.io/held";
 pub const ANNOTATION_FULL_NAME: &str = "holdfast.io/full-name";
 /// On a repository's claim: the identity that its volume was given.
 pub const ANNOTATION_REPOSITORY: &str = "holdfast.io/repository";
+/// On a Backup that waits for its repository's claim: why the API server refuses that claim.
+pub const ANNOTATION_CLAIM_REFUSED: &str = "holdfast.io/claim-refused";
 /// `true` on a policy whose backups may be empty.
 pub const ANNOTATION_ALLOW_EMPTY: &str = "holdfast.io/allow-empty";
 

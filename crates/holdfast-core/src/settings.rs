@@ -1,5 +1,7 @@
 //! What an installation chooses.
 
+use std::collections::BTreeMap;
+
 use jiff::SignedDuration;
 
 /// What an installation chooses about backups and restores.
@@ -13,4 +15,17 @@ pub struct Settings {
     pub deadline: SignedDuration,
     /// How long something that exists but is not ready is waited for, and how long a pod may be pending.
     pub not_ready_timeout: SignedDuration,
+    /// What the pods that hold the agent carry.
+    pub data_pods: DataPods,
+}
+
+/// What an installation puts on every pod that holds the agent, and its Job: admission policies may want it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DataPods {
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Whether they run as the target does, and never as root, in every namespace.
+    pub restricted: bool,
 }

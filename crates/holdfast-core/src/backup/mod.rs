@@ -21,6 +21,7 @@ mod state;
 mod status;
 mod stop;
 mod storage;
+mod trouble;
 mod verdict;
 mod volumes;
 
@@ -36,6 +37,7 @@ pub use observed::{Decision, Observed, Pods, Problem, Read, Write};
 pub use plan::{is_admitted, section};
 pub use state::can_become;
 pub use storage::{Storage, storage};
+pub use trouble::{Troubled, in_trouble};
 pub use volumes::claims_of;
 
 pub use crate::{

@@ -6,6 +6,7 @@ mod sharing;
 mod starting;
 mod stored;
 mod storing;
+mod trouble;
 mod walk;
 mod wording;
 mod world;

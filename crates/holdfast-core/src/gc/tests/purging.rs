@@ -15,6 +15,7 @@ use super::{
     purge_plan::{History, Over, Purge, Step, Volume, decide},
     *,
 };
+use crate::pod::AgentJob;
 
 const RETRY: SignedDuration = SignedDuration::from_secs(600);
 
@@ -24,7 +25,14 @@ fn batch(names: &[&str]) -> Batch {
 }
 
 pub(super) fn job(batch: &Batch, state: &str) -> Arc<Job> {
-    let mut job = purge_job("agent:1", Some("Never"), batch, Some("id-1".to_owned()), Vec::new()).unwrap();
+    let mut job = purge_job(
+        "agent:1",
+        Some("Never"),
+        batch,
+        Some("id-1".to_owned()),
+        AgentJob::default(),
+    )
+    .unwrap();
     job.metadata.uid = Some(format!("uid-{}", job.name_any()));
     job.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
     let condition =
@@ -86,7 +94,7 @@ fn stalled(volume: &mut Volume, reason: Reason) {
 #[test]
 fn a_purge_job_is_named_by_its_content_and_tells_it() {
     let both = batch(&["b", "a"]);
-    let job = purge_job("agent:1", None, &both, Some("id-1".to_owned()), Vec::new()).unwrap();
+    let job = purge_job("agent:1", None, &both, Some("id-1".to_owned()), AgentJob::default()).unwrap();
     assert_eq!(Batch::of(&job), Some(both.clone()));
     assert_eq!(both, batch(&["a", "b"]));
     assert_eq!(job.name_any(), purge_job_name(&both));
@@ -122,7 +130,11 @@ fn a_purge_pulls_with_the_secrets_of_all_its_backups() {
     };
     let waiting = [with("a", &["one", "two"]), with("b", &["two"]), with("c", &["three"])];
     let secrets = pull_secrets(&batch(&["a", "b"]), &waiting);
-    let job = purge_job("agent:1", None, &batch(&["a", "b"]), None, secrets).unwrap();
+    let terms = AgentJob {
+        image_pull_secrets: secrets,
+        ..AgentJob::default()
+    };
+    let job = purge_job("agent:1", None, &batch(&["a", "b"]), None, terms).unwrap();
     let pod = job.spec.unwrap().template.spec.unwrap();
     let names: Vec<String> = pod
         .image_pull_secrets
@@ -135,7 +147,7 @@ fn a_purge_pulls_with_the_secrets_of_all_its_backups() {
 
 #[test]
 fn a_job_that_only_looks_like_ours_is_not() {
-    let job = purge_job("agent:1", None, &batch(&["a"]), None, Vec::new()).unwrap();
+    let job = purge_job("agent:1", None, &batch(&["a"]), None, AgentJob::default()).unwrap();
     let mut renamed = job.clone();
     renamed.metadata.name = Some("holdfast-purge-0".to_owned());
     let mut unlabelled = job.clone();

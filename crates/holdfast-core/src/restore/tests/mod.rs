@@ -69,6 +69,7 @@ fn observed() -> Observed {
             pull_policy: None,
             deadline: SignedDuration::from_hours(6),
             not_ready_timeout: SignedDuration::from_secs(600),
+            data_pods: crate::settings::DataPods::default(),
         },
         restore: restore("r1"),
         backup: Some(backup),
