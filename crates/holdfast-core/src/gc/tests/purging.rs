@@ -15,7 +15,11 @@ use super::{
     purge_plan::{History, Over, Purge, Step, Volume, decide},
     *,
 };
-use crate::pod::AgentJob;
+use crate::{
+    decision::{Next, Seen},
+    pod::{AgentJob, Demands},
+    settings::DataPods,
+};
 
 const RETRY: SignedDuration = SignedDuration::from_secs(600);
 
@@ -278,6 +282,62 @@ fn a_job_that_cannot_start_says_why_once_and_takes_it_back() {
     assert!(
         matches!(step(&seen, 30), Step::Rest(Some(_))),
         "a failure is not taken back before it is made good"
+    );
+}
+
+#[test]
+fn why_a_purge_does_not_start_is_told_in_the_clusters_words() {
+    let mut seen = volume::Observed {
+        agent_image: "agent:1".to_owned(),
+        pull_policy: None,
+        data_pods: DataPods::default(),
+        demands: Demands::default(),
+        volume: volume(vec![purge(&["a"], "", &[])], &["a"]),
+        claim: Seen::default(),
+        whole: None,
+        obstacle: None,
+        events: None,
+    };
+    let next = |seen: &volume::Observed| volume::decide(seen, &History::default(), at(30)).decision;
+    assert_eq!(next(&seen).next, Next::Read(volume::Read::Events));
+    assert_eq!(seen.in_trouble().len(), 1);
+    let event = json!({"metadata": {"name": "e"}, "type": "Warning", "reason": "FailedCreate", "message": "exceeded quota: full",
+        "involvedObject": {"kind": "Job", "name": "holdfast-purge-1"}});
+    seen.events = Some(vec![serde_json::from_value(event).unwrap()]);
+    assert_eq!(next(&seen).next, Next::Read(volume::Read::Backup));
+    let whole = json!({"apiVersion": "dataprotection.kubeblocks.io/v1alpha1", "kind": "Backup",
+        "metadata": {"name": "a", "namespace": "ns", "uid": seen.volume.waiting[0].metadata.uid, "deletionTimestamp": at(1).to_string()},
+        "spec": {"backupPolicyName": "p", "backupType": "datafile"}, "status": {"phase": "Completed"}});
+    seen.whole = Some(serde_json::from_value(whole).unwrap());
+    let Some(volume::Write::Status(status)) = next(&seen).write else {
+        panic!("nothing is told")
+    };
+    let told = serde_json::to_string(&status.conditions).unwrap();
+    assert!(
+        told.contains("job holdfast-purge-1: FailedCreate: exceeded quota: full"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_purge_is_over_when_its_agent_says_so_whatever_else_runs_in_its_pod() {
+    let beside = |result: &AgentResult, code: i32| {
+        let mut status = serde_json::to_value(pod(result, code)).unwrap();
+        status["status"]["phase"] = json!("Running");
+        let proxy = json!({"name": "proxy", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+            "state": {"running": {}}});
+        status["status"]["containerStatuses"]
+            .as_array_mut()
+            .unwrap()
+            .push(proxy);
+        Arc::new(serde_json::from_value(status).unwrap())
+    };
+    let batch = batch(&["a"]);
+    let outcome = |pod: Arc<Pod>| super::outcome(&job(&batch, ""), &batch, &[pod], at(30));
+    assert_eq!(outcome(beside(&purged(1), 0)), Outcome::Purged);
+    let failed = AgentResult::failed(Reason::ToolFailed, "read-only");
+    assert!(
+        matches!(outcome(beside(&failed, 1)), Outcome::Failed(Reason::ToolFailed, why) if why.starts_with("read-only; container `proxy`"))
     );
 }
 
