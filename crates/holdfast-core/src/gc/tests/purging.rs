@@ -196,7 +196,7 @@ fn long_names_fill_a_list_before_there_are_fifty() {
 fn what_waits_is_removed_together_and_released_when_it_is_gone() {
     assert_eq!(step(&volume(vec![], &["a", "b"]), 0), Step::Create(batch(&["a", "b"])));
     let at_work = volume(vec![purge(&["a", "b"], "", &[])], &["a", "b", "c"]);
-    assert_eq!(step(&at_work, 5), Step::Rest(Some(SignedDuration::from_secs(10))));
+    assert_eq!(step(&at_work, 5), Step::Rest(Some(SignedDuration::from_secs(4))));
     let done = purge(&["a", "b"], "Complete", &[pod(&purged(2), 0)]);
     assert_eq!(
         step(&volume(vec![done.clone()], &["a", "b"]), 20),
@@ -322,7 +322,7 @@ fn why_a_purge_does_not_start_is_told_in_the_clusters_words() {
 #[test]
 fn a_purge_is_over_when_its_agent_says_so_whatever_else_runs_in_its_pod() {
     let beside = |result: &AgentResult, code: i32| {
-        let mut status = serde_json::to_value(pod(result, code)).unwrap();
+        let mut status = serde_json::to_value(&*pod(result, code)).unwrap();
         status["status"]["phase"] = json!("Running");
         let proxy = json!({"name": "proxy", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
             "state": {"running": {}}});
