@@ -12,12 +12,19 @@ use serde_json::json;
 use super::observed::{Observed, Read, Write};
 use super::verdict::Verdict;
 use crate::decision::{Kind, Target};
-use crate::pod::agent_result;
+use crate::pod::{agent_result, result_beside};
 
 /// The result of a sealed run among pods, if one of them tells it.
 pub(super) fn sealed(pods: &[Arc<Pod>], container: &str) -> Option<AgentResult> {
     pods.iter()
         .filter_map(|pod| agent_result(pod, container))
+        .find(|result| result.outcome == Outcome::Sealed)
+}
+
+/// The same among pods that go on although their agent has ended, so that their Job will not end by itself.
+pub(super) fn sealed_beside(pods: &[Arc<Pod>], container: &str) -> Option<AgentResult> {
+    pods.iter()
+        .filter_map(|pod| result_beside(pod, container))
         .find(|result| result.outcome == Outcome::Sealed)
 }
 

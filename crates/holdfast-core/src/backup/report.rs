@@ -73,7 +73,7 @@ pub(super) fn read_seal(
     if !is_ours(job, &observed.backup) {
         return taken(job);
     }
-    if let Some(result) = finish::sealed(&observed.report_pods.items, CONTAINER) {
+    if let Some(result) = finish::sealed_beside(&observed.report_pods.items, CONTAINER) {
         return finish::complete(observed, result);
     }
     if job_state(job) == JobState::Running {
@@ -83,6 +83,9 @@ pub(super) fn read_seal(
         }
         let text = "reading the seal, because the pod that wrote it is gone".to_owned();
         return Verdict::Wait(Reason::Verifying, text, LOOK_AGAIN * 6);
+    }
+    if let Some(result) = finish::sealed(&observed.report_pods.items, CONTAINER) {
+        return finish::complete(observed, result);
     }
     if !observed.report_pods.live {
         return Verdict::Read(Read::ReportPods);

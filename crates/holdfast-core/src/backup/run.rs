@@ -160,8 +160,7 @@ fn moved(observed: &Observed, plan: &BackupPlan, target: &Pod, now: Timestamp) -
 
 fn running(observed: &Observed, plan: &BackupPlan, work: &JobWork, job: &Job, now: Timestamp) -> Verdict {
     let container = main_container(&observed.backup);
-    // The Job of a pod with a container that somebody put there and that never ends does not end either.
-    if let Some(result) = finish::sealed(&observed.pods.items, &container) {
+    if let Some(result) = finish::sealed_beside(&observed.pods.items, &container) {
         return finish::complete(observed, result);
     }
     if is_suspended(job) {

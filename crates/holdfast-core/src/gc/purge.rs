@@ -25,7 +25,7 @@ use crate::{
     naming::hex,
     pod::{
         AgentJob, JobState, Mode, Trouble, agent_container, agent_job, agent_result, env, env_value, failure,
-        failure_beside, job_state, pod_uid_env, podless, repository_access, tolerations_of, trouble,
+        failure_beside, job_state, pod_uid_env, podless, repository_access, result_beside, tolerations_of, trouble,
     },
 };
 
@@ -252,7 +252,7 @@ fn at_work(job: &Job, batch: &Batch, pods: &[Arc<Pod>], now: Timestamp) -> Outco
     }
     if pods
         .iter()
-        .filter_map(|pod| agent_result(pod, CONTAINER))
+        .filter_map(|pod| result_beside(pod, CONTAINER))
         .any(|result| result.outcome == Told::Purged)
     {
         return complete(batch, pods);

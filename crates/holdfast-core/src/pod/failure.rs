@@ -41,14 +41,8 @@ pub fn failure(pod: &Pod, container: &str) -> Option<Failure> {
 /// How the agent's container failed in a pod that goes on, because a container of somebody else in it never ends: its
 /// Job will hear of no end.
 pub fn failure_beside(pod: &Pod, container: &str) -> Option<Failure> {
-    let end = terminated(pod, container).filter(|end| end.exit_code != 0 && !is_over(pod))?;
-    let others = pod
-        .status
-        .iter()
-        .flat_map(|status| status.container_statuses.iter().flatten());
-    let other = others
-        .filter(|status| status.name != container)
-        .find(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()))?;
+    let end = terminated(pod, container).filter(|end| end.exit_code != 0)?;
+    let other = going_on(pod, container)?;
     let mut failure = told(pod, container).unwrap_or_else(|| Failure {
         reason: Reason::ToolFailed,
         message: format!("container `{container}` exited with code {}", end.exit_code),
@@ -61,6 +55,22 @@ pub fn failure_beside(pod: &Pod, container: &str) -> Option<Failure> {
         other.name
     );
     Some(failure)
+}
+
+/// The agent's result in a pod that goes on, because a container of somebody else in it never ends. A pod without one
+/// ends by itself, and its Job with it.
+pub fn result_beside(pod: &Pod, container: &str) -> Option<AgentResult> {
+    going_on(pod, container)?;
+    agent_result(pod, container)
+}
+
+/// Another container of a pod that runs although the agent's has ended.
+fn going_on<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
+    terminated(pod, container).filter(|_| !is_over(pod))?;
+    let all = pod.status.as_ref()?.container_statuses.as_deref()?;
+    all.iter()
+        .filter(|status| status.name != container)
+        .find(|status| status.state.as_ref().is_some_and(|state| state.running.is_some()))
 }
 
 /// Whether a pod that ended counts as an attempt: one that was drained or evicted does not, nor one that its Job gave up

@@ -14,7 +14,7 @@ mod tool;
 mod words;
 
 pub use demands::{Demands, LABEL_ENFORCED, security_of};
-pub use failure::{Failure, agent_result, counts, failure, failure_beside};
+pub use failure::{Failure, agent_result, counts, failure, failure_beside, result_beside};
 pub use job::{AgentJob, agent_job, tolerations_of};
 pub use location::{Mode, REPOSITORY_DIR, RepositoryAccess, backup_dir, repository_access, repository_volume_of};
 pub use node::{node_matches, pin_to_node};

@@ -26,6 +26,14 @@ fn warning(about: (&str, &str), reason: &str, message: &str, second: i64) -> Eve
     .expect("a valid fixture")
 }
 
+/// The phase that is written at second 60, if a status is written.
+fn written_phase(observed: &Observed) -> Option<BackupPhase> {
+    match decide(observed, at(60)).write {
+        Some(Write::Status(status)) => status.phase,
+        _ => None,
+    }
+}
+
 /// Takes over what a decision writes, and lets the next one read events anew.
 fn settle(observed: &mut Observed, second: i64) {
     let decision = decide(observed, at(second));
@@ -248,6 +256,11 @@ fn a_result_is_read_although_somebody_elses_container_goes_on() {
         },
     );
     assert_eq!(written(&decide(&observed, at(60))).phase, Some(BackupPhase::Completed));
+    // A pod that ends by itself ends its Job, which then stays for a look at its log.
+    let mut alone = started();
+    alone.claim.live = true;
+    alone.pods = pods(vec![job_pod("b1-x", 2, &ended("b1", 0, &sealed()))]);
+    assert!(written_phase(&alone).is_none_or(|phase| phase != BackupPhase::Completed));
     observed.pods = beside(1, &gave_up(Reason::ToolFailed, "the tool exited with code 3"));
     let stop = written(&decide(&observed, at(60)))
         .plan
