@@ -10,6 +10,7 @@ mod install;
 mod links;
 mod log;
 mod mark;
+mod memory;
 mod processes;
 mod purge;
 mod restore;

@@ -1,6 +1,7 @@
 //! Runs a tool: a child in its own process group, its output teed, signals passed on, orphans reaped.
 
 use crate::failure::Failure;
+use crate::memory::Memory;
 use crate::processes::{Ended, end_rest, wait_for};
 use crate::secrets::Secrets;
 use crate::signals::Signals;
@@ -25,9 +26,9 @@ const NOT_FOR_TOOLS: [&str; 2] = ["HOLDFAST_SPEC", "HOLDFAST_PURGE"];
 /// Runs the tool to its end.
 ///
 /// # Errors
-/// [`Reason::BadConfiguration`] if it cannot be started, [`Reason::Cancelled`] if we were told to stop,
-/// [`Reason::ToolFailed`] with the end of its output if it fails, [`Reason::ProcessesLeft`] if it ends before its
-/// processes do.
+/// [`Reason::BadConfiguration`] if it cannot be started, [`Reason::Interrupted`] if we were told to stop,
+/// [`Reason::OutOfMemory`] if the kernel ended a process of it for that, [`Reason::ToolFailed`] with the end of its output
+/// if it fails, [`Reason::ProcessesLeft`] if it ends before its processes do.
 pub(crate) fn run(
     argv: &[OsString],
     backup_dir: Option<&Path>,
@@ -54,6 +55,7 @@ pub(crate) fn run(
     for name in NOT_FOR_TOOLS {
         command.env_remove(name);
     }
+    let memory = Memory::now();
     let child = command.spawn().map_err(|error| unstartable(program, &error))?;
     // It holds the pipe's other end, which must be the tool's alone.
     drop(command);
@@ -66,7 +68,7 @@ pub(crate) fn run(
     let tail = tee.tail(OUTPUT_WAIT);
     if let Some(signal) = signals.seen() {
         let text = format!("the pod was told to stop ({signal}) before the tool was done");
-        return Err(Failure::new(Reason::Cancelled, text));
+        return Err(Failure::new(Reason::Interrupted, text));
     }
     let text = match ended {
         Ended::Exited(0) if left.is_empty() => return Ok(()),
@@ -80,6 +82,10 @@ pub(crate) fn run(
     } else {
         format!(": {tail}")
     };
+    if let Some(limit) = memory.ran_out() {
+        let text = format!("the tool needed more memory than its limit{limit}, and the kernel ended it; {text}{end}");
+        return Err(Failure::new(Reason::OutOfMemory, text));
+    }
     Err(Failure::new(Reason::ToolFailed, format!("{text}{end}")))
 }
 

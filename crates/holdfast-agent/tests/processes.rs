@@ -30,7 +30,7 @@ fn a_stop_is_passed_on_to_the_tool_and_nothing_is_sealed() {
     assert!(ended.output.contains("stopping"), "{ended:?}");
     assert_eq!(
         (ended.code, ended.result.reason()),
-        (Some(1), Some(Reason::Cancelled)),
+        (Some(1), Some(Reason::Interrupted)),
         "{ended:?}"
     );
     assert!(!bench.at("ns/shop/b1/holdfast.json").exists());

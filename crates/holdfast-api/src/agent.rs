@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BackupLogStatus, condition::Reason};
+use crate::{BackupLogStatus, condition::Reason, text::printable};
 
 /// The largest result, in bytes. Kubernetes keeps 4 KiB of a container's message and 12 KiB of a pod's,
 /// and cuts what is longer without a word.
@@ -137,7 +137,7 @@ impl AgentResult {
     pub fn failed(reason: Reason, message: &str) -> Self {
         let mut failed = Self {
             reason: Some(reason.as_str().to_owned()),
-            message: Some(message.chars().take(300).collect()),
+            message: Some(printable(message).chars().take(300).collect()),
             ..Self::new(Outcome::Failed)
         };
         // JSON writes some characters as six bytes.

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 pub use crate::reason::{Origin, Reason, Shown};
+use crate::text::printable;
 
 /// The object is as its spec asks.
 pub const READY: &str = ConditionType::Ready.as_str();
@@ -143,7 +144,7 @@ impl Conditions {
             .set(ConditionType::Stalled, stalled, reason, &message)
     }
 
-    /// Sets one condition to exactly this text, as far as the API server takes it (32 KiB).
+    /// Sets one condition to exactly this text, as far as it is text and the API server takes it (32 KiB).
     pub fn set(&mut self, kind: ConditionType, status: impl Into<Status>, reason: Reason, text: &str) -> &mut Self {
         let known = self.list.iter().position(|condition| condition.type_ == kind.as_str());
         let before = known.map(|at| self.list.remove(at));
@@ -151,7 +152,7 @@ impl Conditions {
         let since = before.filter(|before| before.status == status);
         let condition = Condition {
             last_transition_time: since.map_or(Time(self.now), |before| before.last_transition_time),
-            message: text.chars().take(MESSAGE_MAX).collect(),
+            message: printable(text).chars().take(MESSAGE_MAX).collect(),
             observed_generation: Some(self.generation),
             reason: reason.as_str().to_owned(),
             status: status.to_owned(),
@@ -269,6 +270,9 @@ mod tests {
         conditions.set(ConditionType::Verified, false, Reason::ToolFailed, &long);
         let cut = &find(&conditions.list, ConditionType::Verified).unwrap().message;
         assert_eq!(cut.chars().count(), MESSAGE_MAX);
+        conditions.set(ConditionType::Verified, false, Reason::ToolFailed, "\x1b[31mred\0");
+        let raw = &find(&conditions.list, ConditionType::Verified).unwrap().message;
+        assert_eq!(raw, "\\x1b[31mred\\x00");
         assert!(conditions.has(ConditionType::Verified) && !conditions.holds(ConditionType::Verified));
         assert!(!conditions.remove(ConditionType::Verified).has(ConditionType::Verified));
     }

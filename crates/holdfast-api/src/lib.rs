@@ -26,6 +26,7 @@ mod schema;
 mod service;
 mod storage_provider;
 pub mod suspend_lock;
+pub mod text;
 
 pub use backup::{
     Backup, BackupLogStatus, BackupPhase, BackupSnapshotStatus, BackupSpec, BackupStatus, BackupToolManifestsStatus,

@@ -85,6 +85,8 @@ pub const NOT_PRUNED: [(&str, &str); 3] = [
     ("argocd.argoproj.io/sync-options", "Prune=false"),
     ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
 ];
+/// On a Backup that waits for its repository's claim: why the API server refuses that claim.
+pub const ANNOTATION_CLAIM_REFUSED: &str = "holdfast.io/claim-refused";
 /// `true` on a policy whose backups may be empty.
 pub const ANNOTATION_ALLOW_EMPTY: &str = "holdfast.io/allow-empty";
 /// On a Backup whose check before a restore failed: what was found. It counts as no good copy any more, and is restored only

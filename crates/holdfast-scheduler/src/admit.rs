@@ -78,6 +78,10 @@ impl Pass for Admission<'_> {
                 self.read(Read::Claim).await?;
                 Ok(Written::Stored)
             }
+            Err(WriteError::Refused(words)) if creates => {
+                self.observed.claim_refused = Some(words);
+                Ok(Written::Refused)
+            }
             Err(WriteError::Exists) => {
                 self.read(Read::Claim).await?;
                 Ok(Written::Stale)

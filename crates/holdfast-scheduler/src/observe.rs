@@ -28,6 +28,7 @@ pub(crate) fn observe(context: &Context, backup: Arc<Backup>) -> Observed {
         repos_live: false,
         repo: Seen::default(),
         claim: Seen::default(),
+        claim_refused: None,
         pods: None,
         not_ready_timeout: context.not_ready_timeout,
         traceparent: trace::new_traceparent(),

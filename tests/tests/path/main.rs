@@ -9,3 +9,4 @@ mod one_writer;
 mod restore;
 mod scene;
 mod schedule;
+mod strict;

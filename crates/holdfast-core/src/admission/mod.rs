@@ -64,6 +64,8 @@ pub struct Observed {
     pub repo: Seen<BackupRepo>,
     /// The claim that the policy names instead of a repository.
     pub claim: Seen<PersistentVolumeClaim>,
+    /// Why the API server refused that claim, if it did in this pass.
+    pub claim_refused: Option<String>,
     /// The pods that the policy's selector matches, if they were listed.
     pub pods: Option<Vec<Pod>>,
     /// How long something that exists and is not ready is waited for.
@@ -274,6 +276,7 @@ fn waiting(backup: &Backup, reason: Reason, text: &str, left: SignedDuration, no
     status.waiting = Some(Waiting {
         reason: reason.as_str().to_owned(),
         since: since.clone(),
+        quoted: false,
         unknown: Unknown::new(),
     });
     if backup.status.as_ref() == Some(&status) {

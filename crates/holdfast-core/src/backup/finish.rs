@@ -14,7 +14,7 @@ use super::job::main_container;
 use super::observed::{Observed, Read, Write};
 use super::verdict::Verdict;
 use crate::decision::{Kind, Target};
-use crate::pod::agent_result;
+use crate::pod::{agent_result, result_beside};
 
 /// The result of a sealed run among pods, if one of them tells it.
 pub(super) fn sealed(pods: &[Arc<Pod>], container: &str) -> Option<AgentResult> {
@@ -28,6 +28,13 @@ pub(super) fn written(observed: &Observed) -> Option<u64> {
     let container = main_container(&observed.backup);
     let tells = |pod: &Pod| agent_result(pod, &container).is_some_and(|result| result.bytes.is_some());
     agent_result(newest(&observed.pods.items, tells)?, &container)?.bytes
+}
+
+/// The same among pods that go on although their agent has ended, so that their Job will not end by itself.
+pub(super) fn sealed_beside(pods: &[Arc<Pod>], container: &str) -> Option<AgentResult> {
+    pods.iter()
+        .filter_map(|pod| result_beside(pod, container))
+        .find(|result| result.outcome == Outcome::Sealed)
 }
 
 /// Completes the Backup by its agent's word. The repository's identity has to be the one that is known; a claim that the

@@ -10,16 +10,16 @@ use holdfast_api::names::{
 use holdfast_api::{Backup, BackupPlan, BackupToolSpec, JobWork};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Container, EnvVar, Pod};
+use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, Toleration};
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 
 use super::observed::Observed;
 use super::volumes::{Shared, shared};
 use crate::pod::{
-    AgentJob, Mode, RepositoryAccess, agent_job, backup_dir, bin_mount, bin_volume, container_name, env, pin_to_node,
-    pod_uid_env, prepare_container, pull_secrets, repository_access, secret_env, tool_command, tool_security_context,
-    zero_limits,
+    AgentJob, Demands, Mode, RepositoryAccess, agent_job, backup_dir, bin_mount, bin_volume, container_name, env,
+    pin_to_node, pod_uid_env, prepare_container, pull_secrets, repository_access, secret_env, security_of,
+    tool_command, tool_security_context, zero_limits,
 };
 use crate::settings::Settings;
 use crate::ttl;
@@ -42,7 +42,7 @@ pub(super) fn tool_job(
     plan: &BackupPlan,
     work: &JobWork,
     tool: Tool,
-    target: &Pod,
+    (target, demands): (&Pod, Demands),
     now: Timestamp,
 ) -> Result<Job, String> {
     let backup = &*observed.backup;
@@ -51,7 +51,7 @@ pub(super) fn tool_job(
     let Shared {
         mut volumes,
         mut mounts,
-    } = shared(target, &plan.location)?;
+    } = shared(target, &plan.location, &main_container(backup))?;
     volumes.extend(access.volumes.iter().cloned().chain([bin_volume()]));
     mounts.extend(access.mounts.iter().cloned().chain([bin_mount()]));
     let container = Container {
@@ -82,7 +82,17 @@ pub(super) fn tool_job(
         volumes,
         affinity: Some(pin_to_node(&plan.source.node_name)),
         image_pull_secrets: pull_secrets(target.spec.as_ref()),
+        tolerations: Some(tolerations(target)),
+        data_pods: settings.data_pods.clone(),
+        demands,
+        security: Some(security_of(target)),
     }))
+}
+
+/// What the target pod tolerates: its node takes the tool's pod under the same conditions, and a cordoned one not.
+pub(super) fn tolerations(target: &Pod) -> Vec<Toleration> {
+    let spec = target.spec.as_ref();
+    spec.and_then(|spec| spec.tolerations.clone()).unwrap_or_default()
 }
 
 fn prepare(settings: &Settings) -> Container {

@@ -22,6 +22,7 @@ mod state;
 mod status;
 mod stop;
 mod storage;
+mod trouble;
 mod verdict;
 mod volumes;
 
@@ -38,6 +39,7 @@ pub use plan::{is_admitted, section};
 pub use state::can_become;
 pub use stop::CANCELLED;
 pub use storage::{Storage, storage};
+pub use trouble::{Troubled, in_trouble};
 pub use volumes::claims_of;
 
 pub use crate::{

@@ -7,10 +7,12 @@ use holdfast_api::{
     RepositoryReference, Source, Work,
 };
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::PodSecurityContext;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::finish::volume_name;
+use super::job::tolerations;
 use super::lookup::{Parts, parts};
 use super::mark;
 use super::observed::{Observed, Problem};
@@ -18,7 +20,7 @@ use super::stop::CANCELLED;
 use super::verdict::{Surroundings, Verdict};
 use crate::{
     naming,
-    pod::{planned_tool, pull_secrets},
+    pod::{planned_tool, pull_secrets, security_of},
     policy,
 };
 
@@ -164,6 +166,9 @@ fn job(backup: &Backup, parts: &Parts<'_>) -> Result<JobWork, String> {
         allow_empty,
         secret: section.base.target.secret.clone(),
         image_pull_secrets: pull_secrets(parts.target.spec.as_ref()),
+        tolerations: tolerations(parts.target),
+        security_context: Some(Box::new(security_of(parts.target)))
+            .filter(|one| **one != PodSecurityContext::default()),
         ..JobWork::default()
     })
 }

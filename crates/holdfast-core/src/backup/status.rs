@@ -2,6 +2,7 @@
 
 use holdfast_api::condition::{ConditionType, Conditions, Reason, message};
 use holdfast_api::event::{BusEvent, BusEventKind};
+use holdfast_api::text::printable;
 use holdfast_api::{
     Backup, BackupLogStatus, BackupPhase, BackupPlan, BackupStatus, BackupToolManifestsStatus, Stop, Unknown, Waiting,
     agent::{AgentResult, LinksOut},
@@ -37,7 +38,8 @@ pub(super) fn render(observed: &Observed, verdict: Verdict, now: Timestamp) -> D
         Verdict::Read(read) => Decision::read(read),
         Verdict::Write(write) => Decision::write(write),
         Verdict::Begin(plan, surroundings) => draft().begin(*plan, surroundings),
-        Verdict::Wait(reason, text, again) => draft().wait(reason, &text, again),
+        Verdict::Wait(reason, text, again) => draft().wait(reason, &text, false, again),
+        Verdict::Quote(reason, text, again) => draft().wait(reason, &text, true, again),
         Verdict::Runs(text, again) => draft().runs(&text, again),
         Verdict::Attempt(count, reason, text) => draft().attempt(count, reason, &text),
         Verdict::Stop(reason, text) => draft().stop(reason, text),
@@ -135,15 +137,11 @@ impl<'a> Draft<'a> {
 
     /// Writes what is waited for if the status does not say so yet.
     ///
-    /// A text that changes under one reason is not written again: the cluster's own texts alternate
-    /// (an image is pulled, then backed off), and the first one says more.
-    fn wait(mut self, reason: Reason, text: &str, again: SignedDuration) -> Decision {
-        if self
-            .status
-            .waiting
-            .as_ref()
-            .is_some_and(|waiting| waiting.is_for(reason))
-        {
+    /// A text that changes under one reason is not written again, unless it holds the cluster's own words for the first
+    /// time: these alternate (an image is pulled, then backed off), and the first ones say more.
+    fn wait(mut self, reason: Reason, text: &str, quoted: bool, again: SignedDuration) -> Decision {
+        let told = |waiting: &Waiting| waiting.is_for(reason) && (waiting.quoted || !quoted);
+        if self.status.waiting.as_ref().is_some_and(told) {
             return Decision::after(again);
         }
         let since = self
@@ -154,6 +152,7 @@ impl<'a> Draft<'a> {
         self.status.waiting = Some(Waiting {
             reason: reason.as_str().to_owned(),
             since,
+            quoted,
             unknown: Unknown::new(),
         });
         self.say(|conditions| {
@@ -258,7 +257,7 @@ impl<'a> Draft<'a> {
     fn fail(mut self, observed: &Observed, reason: Reason, text: &str) -> Decision {
         self.end(BackupPhase::Failed, ttl_of(observed));
         self.status.total_size = finish::written(observed).map(size::bytes);
-        self.status.failure_reason = Some(text.to_owned());
+        self.status.failure_reason = Some(printable(text).into_owned());
         self.say(|conditions| {
             conditions.stalled(reason, text);
         });

@@ -1,6 +1,8 @@
 //! The pods and Jobs of ours: the pieces that backup, restore, report and purge pods share, and how their state is read.
 //! Nothing here touches a cluster.
 
+mod demands;
+mod failure;
 mod job;
 mod location;
 mod node;
@@ -9,8 +11,11 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod tool;
+mod words;
 
-pub use job::{AgentJob, agent_job};
+pub use demands::{Demands, LABEL_ENFORCED, security_of};
+pub use failure::{Failure, agent_result, counts, failure, failure_beside, result_beside};
+pub use job::{AgentJob, agent_job, tolerations_of};
 pub use location::{Mode, REPOSITORY_DIR, RepositoryAccess, backup_dir, repository_access, repository_volume_of};
 pub use node::{node_matches, pin_to_node};
 pub use parts::{
@@ -18,5 +23,6 @@ pub use parts::{
     env_value, pod_uid_env, prepare_container, pull_secrets, secret_env, tool_command, tool_security_context,
     zero_limits,
 };
-pub use state::{Failure, JobState, Trouble, agent_result, failure, finished_at, is_over, job_state, trouble};
-pub use tool::{needs_values, planned_tool, tool_environment};
+pub use state::{JobState, Trouble, finished_at, is_over, is_suspended, job_state, podless, trouble};
+pub use tool::{needs_values, planned_tool, tool_environment, windows_line_end};
+pub use words::{are_told_by_events, words};

@@ -85,6 +85,7 @@ pub(super) fn note(
     status.waiting = Some(Waiting {
         reason: reason.as_str().to_owned(),
         since,
+        quoted: false,
         unknown: Unknown::new(),
     });
     if left(status, now).is_some() {

@@ -78,6 +78,7 @@ fn observe<K: Object>(on: &On<'_, K>, backup: Arc<Backup>) -> admission::Observe
         repos_live,
         repo: if repo.live { repo } else { Seen::default() },
         claim: Seen::default(),
+        claim_refused: None,
         pods: listed.then_some(pods),
         not_ready_timeout: settings().not_ready_timeout,
         traceparent: String::new(),

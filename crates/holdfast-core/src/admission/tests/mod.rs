@@ -35,6 +35,7 @@ fn observed() -> Observed {
         repos_live: false,
         repo: Seen::default(),
         claim: Seen::default(),
+        claim_refused: None,
         pods: Some(vec![pod]),
         not_ready_timeout: SignedDuration::from_secs(600),
         traceparent: "00-a-b-01".to_owned(),
@@ -290,6 +291,26 @@ fn a_claim_of_the_policy_is_created_once_its_absence_is_sure() {
     assert_eq!(claim.name_any(), "mine");
     seen.claim = Seen::live(Some(Arc::new((**claim).clone())));
     assert!(matches!(decide(&seen, at(2)).write, Some(Write::Metadata(_))));
+}
+
+#[test]
+fn a_refused_claim_of_the_policy_is_told_in_the_api_servers_words() {
+    let mut seen = observed();
+    seen.policy = Seen::cached(Some(policy(
+        json!({"target": {"labelsSelector": {"matchLabels": {"app": "db"}}}, "backupToolName": "t", "persistentVolumeClaim": {"name": "mine", "initCapacity": "2Gi"}}),
+    )));
+    seen.claim = Seen::live(None);
+    seen.claim_refused = Some("exceeded quota: claims".to_owned());
+    let Some(Write::Status(status)) = decide(&seen, at(1)).write else {
+        panic!("nothing is told")
+    };
+    let told = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == "Reconciling")
+        .unwrap();
+    assert_eq!(told.reason, "ClaimNotCreated");
+    assert!(told.message.contains("exceeded quota: claims"), "{}", told.message);
 }
 
 #[test]

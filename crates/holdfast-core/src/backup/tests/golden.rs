@@ -50,13 +50,16 @@ spec:
       annotations:
         holdfast.io/full-name: b1
         holdfast.io/traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+        sidecar.istio.io/inject: 'false'
+        linkerd.io/inject: disabled
+        kuma.io/sidecar-injection: disabled
+        consul.hashicorp.com/connect-inject: 'false'
       labels: {holdfast.io/backup-uid: 3f2a9c1e-0000-4000-8000-000000000001, holdfast.io/role: backup}
     spec:
       restartPolicy: Never
       automountServiceAccountToken: false
       enableServiceLinks: false
       imagePullSecrets: [{name: pull}]
-      tolerations: [{operator: Exists}]
       affinity:
         nodeAffinity:
           requiredDuringSchedulingIgnoredDuringExecution:
@@ -89,7 +92,10 @@ spec:
         terminationMessagePolicy: FallbackToLogsOnError
         securityContext:
           allowPrivilegeEscalation: false
-          capabilities: {add: [DAC_OVERRIDE, FOWNER, CHOWN], drop: [ALL]}
+          capabilities:
+            add: [AUDIT_WRITE, CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, MKNOD, NET_BIND_SERVICE, SETFCAP, SETGID,
+              SETPCAP, SETUID, SYS_CHROOT]
+            drop: [ALL]
           runAsUser: 0
           seccompProfile: {type: RuntimeDefault}
         volumeMounts:

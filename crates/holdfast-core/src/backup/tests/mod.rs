@@ -8,6 +8,7 @@ mod sharing;
 mod starting;
 mod stored;
 mod storing;
+mod trouble;
 mod walk;
 mod wording;
 mod world;
