@@ -10,12 +10,13 @@ use crate::tool;
 use holdfast_api::agent::{AgentResult, Outcome};
 use holdfast_api::condition::Reason;
 use holdfast_store::{Error, Found, Place, Repository, Scan, Sealed, find};
-use std::ffi::OsString;
 
 /// Checks the seal, the targets, and every byte.
 pub(crate) fn verify(settings: &Settings, signals: &Signals) -> Result<AgentResult, Failure> {
     let found = sealed(settings)?;
     drop(Targets::open(settings)?);
+    // What cannot be run is better known before the database is stopped.
+    drop(settings.command_line(&command(settings))?);
     say(&format!(
         "reading {} files, {} bytes",
         found.seal.files.len(),
@@ -26,15 +27,16 @@ pub(crate) fn verify(settings: &Settings, signals: &Signals) -> Result<AgentResu
 }
 
 /// Checks the seal, marks the targets, runs the tool, takes the marks away.
-pub(crate) fn restore(settings: &Settings, argv: &[OsString], signals: &Signals) -> Result<AgentResult, Failure> {
+pub(crate) fn restore(settings: &Settings, signals: &Signals) -> Result<AgentResult, Failure> {
     let found = sealed(settings)?;
+    let line = settings.command_line(&command(settings))?;
     let targets = Targets::open(settings)?;
     // The bytes were read before the database was stopped; names and sizes cost nothing.
     check(&found, false, signals)?;
     targets.mark(settings)?;
     let dir = settings.root.join(settings.path()?.to_string().trim_start_matches('/'));
     let backup_dir = (!settings.has_backup_dir).then_some(dir.as_path());
-    let ended = tool::run(&command(argv), backup_dir, None, signals).and_then(|()| targets.clean());
+    let ended = tool::run(&line, backup_dir, None, signals).and_then(|()| targets.clean());
     if let Err(failure) = ended {
         // A tool that empties a volume takes the mark along.
         if let Err(unmarked) = targets.mark(settings) {
@@ -79,9 +81,9 @@ fn no_seal(text: String) -> Failure {
 }
 
 /// `restoreCommands` is a whole command line; one element alone is a script.
-fn command(argv: &[OsString]) -> Vec<OsString> {
-    match argv {
-        [script] => vec!["sh".into(), "-c".into(), script.clone()],
-        argv => argv.to_vec(),
+fn command(settings: &Settings) -> Vec<String> {
+    match settings.assignment.command().as_slice() {
+        [script] => vec!["sh".to_owned(), "-c".to_owned(), script.clone()],
+        command => command.to_vec(),
     }
 }

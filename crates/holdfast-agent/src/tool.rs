@@ -1,14 +1,15 @@
 //! Runs a tool: a child in its own process group, its output teed, signals passed on, orphans reaped.
 
+use crate::command_line::CommandLine;
 use crate::failure::Failure;
 use crate::processes::{Ended, end_rest, wait_for};
-use crate::secrets::Secrets;
+use crate::secrets;
 use crate::signals::Signals;
 use crate::tee::{LogFile, Tee};
 use holdfast_api::condition::Reason;
 use nix::sys::prctl::set_child_subreaper;
 use nix::unistd::Pid;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,8 +17,6 @@ use std::time::Duration;
 
 /// How long the output may stay open after every process of the tool has ended.
 const OUTPUT_WAIT: Duration = Duration::from_secs(10);
-/// Ours alone: they can be long, and say nothing to a tool.
-const NOT_FOR_TOOLS: [&str; 2] = ["HOLDFAST_SPEC", "HOLDFAST_PURGE"];
 
 /// Runs the tool to its end.
 ///
@@ -25,18 +24,19 @@ const NOT_FOR_TOOLS: [&str; 2] = ["HOLDFAST_SPEC", "HOLDFAST_PURGE"];
 /// [`Reason::BadConfiguration`] if it cannot be started, [`Reason::Cancelled`] if we were told to stop,
 /// [`Reason::ToolFailed`] with the end of its output if it fails.
 pub(crate) fn run(
-    argv: &[OsString],
+    line: &CommandLine,
     backup_dir: Option<&Path>,
     log: Option<LogFile>,
     signals: &Signals,
 ) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::new(Reason::ToolFailed, format!("start the tool: {error}"));
-    let (program, arguments) = argv
+    let (program, arguments) = line
+        .argv
         .split_first()
         .ok_or_else(|| Failure::new(Reason::BadConfiguration, "the tool has no command"))?;
     set_child_subreaper(true).map_err(|errno| failed(errno.into()))?;
     let (reader, writer) = std::io::pipe().map_err(failed)?;
-    let tee = Tee::start(reader, log, Secrets::among(std::env::vars_os())).map_err(failed)?;
+    let tee = Tee::start(reader, log, secrets::known()).map_err(failed)?;
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -46,9 +46,6 @@ pub(crate) fn run(
         .process_group(0);
     if let Some(dir) = backup_dir {
         command.env("BACKUP_DIR", dir);
-    }
-    for name in NOT_FOR_TOOLS {
-        command.env_remove(name);
     }
     let child = command.spawn().map_err(|error| unstartable(program, &error))?;
     // It holds the pipe's other end, which must be the tool's alone.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_api::agent::{EXIT_PERMANENT_FIRST, EXIT_PERMANENT_LAST};
+use holdfast_api::names::ANNOTATION_ASSIGNMENT;
 use k8s_openapi::api::batch::v1::{
     Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern,
     PodFailurePolicyRule,
@@ -47,6 +48,8 @@ pub struct AgentJob {
     pub count_disruptions: bool,
     /// Secrets to pull the images with.
     pub image_pull_secrets: Vec<LocalObjectReference>,
+    /// What [`super::assign`] has put here, for the agent of a tool.
+    pub assignment: Option<String>,
 }
 
 /// Renders a Job: pods without an API token, never restarted in place, replaced when disrupted,
@@ -67,11 +70,20 @@ pub fn agent_job(parts: AgentJob) -> Job {
         affinity,
         count_disruptions,
         image_pull_secrets,
+        assignment,
     } = parts;
     container.termination_message_policy = Some("FallbackToLogsOnError".to_owned());
+    // The pod alone has it: it can be as large as annotations may be.
+    let assignment = assignment.map(|text| (ANNOTATION_ASSIGNMENT.to_owned(), text));
     let template = ObjectMeta {
         labels: Some(own(&labels)),
-        annotations: Some(own(&annotations)).filter(|own| !own.is_empty()),
+        annotations: Some(
+            own(&annotations)
+                .into_iter()
+                .chain(assignment)
+                .collect::<BTreeMap<_, _>>(),
+        )
+        .filter(|own| !own.is_empty()),
         ..ObjectMeta::default()
     };
     let failure_policy = failure_policy(&container.name, count_disruptions);
@@ -114,7 +126,7 @@ pub fn agent_job(parts: AgentJob) -> Job {
     }
 }
 
-fn own(all: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub(super) fn own(all: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let own = all.iter().filter(|(key, _)| key.starts_with(OWN));
     own.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
