@@ -8,3 +8,4 @@ mod chaos;
 mod restore;
 mod scene;
 mod schedule;
+mod secrets;
