@@ -117,11 +117,6 @@ impl Settings {
         })
     }
 
-    /// The tool's command line, expanded by the environment.
-    pub(crate) fn command_line(&self, command: &[String]) -> Result<CommandLine, Failure> {
-        CommandLine::of(command, |name| std::env::var_os(name))
-    }
-
     /// Where the result goes.
     pub(crate) fn termination_log(variable: &impl Fn(&str) -> Option<String>) -> PathBuf {
         or(
@@ -176,6 +171,11 @@ impl Settings {
         let list = needed("HOLDFAST_PURGE", &self.purge)?;
         serde_json::from_str(list).map_err(|error| bad("HOLDFAST_PURGE", &error.to_string()))
     }
+}
+
+/// A tool's command line, expanded by the environment.
+pub(crate) fn command_line(command: &[String]) -> Result<CommandLine, Failure> {
+    CommandLine::of(command, |name| std::env::var_os(name))
 }
 
 fn bad(name: &str, why: &str) -> Failure {

@@ -1,6 +1,6 @@
 //! `run` and `report`: from the claim to the seal, and what the seal says.
 
-use crate::args::Settings;
+use crate::args::{Settings, command_line};
 use crate::failure::Failure;
 use crate::info::{self, INFO_FILE};
 use crate::log::say;
@@ -24,7 +24,7 @@ const NO_SPACE: u64 = 1 << 20;
 /// Claims, runs the tool, hashes and seals. A run that is sealed already is reported again.
 pub(crate) fn run(settings: &Settings, signals: &Signals) -> Result<AgentResult, Failure> {
     let (claimant, path) = (settings.claimant()?, settings.path()?);
-    let line = settings.command_line(&settings.assignment.command())?;
+    let line = command_line(&settings.assignment.command())?;
     let id = new_repository_id()?;
     let repository = Repository::open_or_create(&settings.root, &settings.repository_id, &id, settings.pod_uid())?;
     let stop = || signals.seen().is_some();

@@ -69,7 +69,7 @@ fn refuse(info: &mut Info, secrets: &Mask, warnings: &mut Vec<String>) {
     let mut refused = |name: &str| {
         warnings.push(format!(
             "{name} in {INFO_FILE} was ignored: it holds what came from a Secret"
-        ))
+        ));
     };
     for (name, field) in [
         ("uploadTotalSize", &mut info.upload_total_size),

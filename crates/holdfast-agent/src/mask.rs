@@ -113,7 +113,7 @@ impl Mask {
         let rest = text.get(at..).unwrap_or_default();
         let first = *rest.first()?;
         let mut longest = 0;
-        let mut look = |pattern: &Pattern| {
+        let mut consider = |pattern: &Pattern| {
             for fit in pattern.fits(rest) {
                 let Fit::Whole(length) = fit else {
                     if fit == Fit::Cut && !last {
@@ -134,12 +134,12 @@ impl Mask {
         };
         if matches!(first, b'%' | b'\\') {
             for pattern in &self.patterns {
-                look(pattern)?;
+                consider(pattern)?;
             }
         } else {
-            let list = self.by_first.get(usize::from(first))?;
-            for pattern in list.iter().filter_map(|known| self.patterns.get(*known)) {
-                look(pattern)?;
+            let candidates = self.by_first.get(usize::from(first))?;
+            for pattern in candidates.iter().filter_map(|known| self.patterns.get(*known)) {
+                consider(pattern)?;
             }
         }
         Some(longest)
@@ -208,14 +208,22 @@ fn escaped(wanted: &[u8], text: &[u8], is_escape: impl Fn(u8) -> bool) -> Fit {
 /// How many bytes at the beginning of `text` stand for `byte`; 0 if the text ends too soon to tell.
 fn length_of(byte: u8, text: &[u8]) -> Option<usize> {
     match text {
-        [] | [b'%' | b'\\'] => Some(0),
         [b'%', high, low, ..] if from_hex(*high, *low) == Some(byte) => Some(3),
-        [b'%', high] if from_hex(*high, b'0') == Some(byte & 0xf0) => Some(0),
         [b'\\', b'u', b'0', b'0', high, low, ..] if from_hex(*high, *low) == Some(byte) => Some(6),
-        [b'\\', b'u'] | [b'\\', b'u', b'0'] | [b'\\', b'u', b'0', b'0'] | [b'\\', b'u', b'0', b'0', _] => Some(0),
+        _ if is_begun(byte, text) => Some(0),
         [b'\\', letter, ..] if unescaped(*letter) == byte => Some(2),
         [b'+', ..] if byte == b' ' => Some(1),
-        [first, ..] => (*first == byte).then_some(1),
+        _ => text.first().filter(|first| **first == byte).map(|_| 1),
+    }
+}
+
+/// Whether the text ends in the middle of what may stand for `byte`.
+fn is_begun(byte: u8, text: &[u8]) -> bool {
+    match text {
+        [] | [b'%' | b'\\'] => true,
+        [b'%', high] => from_hex(*high, b'0') == Some(byte & 0xf0),
+        [b'\\', b'u', rest @ ..] => rest.len() < 4 && rest.iter().take(2).all(|digit| *digit == b'0'),
+        _ => false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `verify` and `restore`: nothing is touched unless the seal is valid and is the one that was asked for.
 
-use crate::args::Settings;
+use crate::args::{Settings, command_line};
 use crate::failure::Failure;
 use crate::log::say;
 use crate::result::{fitting, of_seal};
@@ -16,7 +16,7 @@ pub(crate) fn verify(settings: &Settings, signals: &Signals) -> Result<AgentResu
     let found = sealed(settings)?;
     drop(Targets::open(settings)?);
     // What cannot be run is better known before the database is stopped.
-    drop(settings.command_line(&command(settings))?);
+    drop(command_line(&command(settings))?);
     say(&format!(
         "reading {} files, {} bytes",
         found.seal.files.len(),
@@ -29,7 +29,7 @@ pub(crate) fn verify(settings: &Settings, signals: &Signals) -> Result<AgentResu
 /// Checks the seal, marks the targets, runs the tool, takes the marks away.
 pub(crate) fn restore(settings: &Settings, signals: &Signals) -> Result<AgentResult, Failure> {
     let found = sealed(settings)?;
-    let line = settings.command_line(&command(settings))?;
+    let line = command_line(&command(settings))?;
     let targets = Targets::open(settings)?;
     // The bytes were read before the database was stopped; names and sizes cost nothing.
     check(&found, false, signals)?;

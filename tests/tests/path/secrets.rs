@@ -77,13 +77,13 @@ fn a_password_is_found_nowhere_whatever_a_tool_with_200_kb_of_script_does_with_i
     let said = failed["status"]["failureReason"].as_str().unwrap_or_default();
     assert!(said.contains("failed with ****** and ******."), "{said}");
     let backup = scene.phase("backup", "good", "Completed", 90);
-    let log = logs(&scene, "backup");
+    let told = logs(&scene, "backup");
     for line in [
         "mounted ****** as postgres",
         "by name ******, of all ****** and ******.",
         "\"******\"",
     ] {
-        assert!(log.contains(line), "{line} is not in {log}");
+        assert!(told.contains(line), "{line} is not in {told}");
     }
     scene.restore("r1", "good", true);
     scene.phase("restorejob", "r1", "Completed", 180);
@@ -91,7 +91,7 @@ fn a_password_is_found_nowhere_whatever_a_tool_with_200_kb_of_script_does_with_i
         Some(logs(&scene, "restore")).filter(|log| log.contains("restored with"))
     });
     assert!(restored.contains("restored with ******, ******."), "{restored}");
-    nowhere("the pods' logs", &format!("{log}{restored}"));
+    nowhere("the pods' logs", &format!("{told}{restored}"));
     for kind in ["backups", "restorejobs", "events", "jobs", "pods"] {
         let text = json!(scene.list(kind)).to_string();
         nowhere(kind, &text);

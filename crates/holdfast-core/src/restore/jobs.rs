@@ -170,7 +170,7 @@ pub(super) fn verify_job(
     now: Timestamp,
 ) -> Result<Job, (Reason, String)> {
     let commands = commands(&tool);
-    let mut job = frame(settings, restore, plan, work, tool, ROLE_VERIFY, now).map_err(newer)?;
+    let mut job = frame(settings, restore, plan, work, tool, ROLE_VERIFY, now).map_err(|error| newer(&error))?;
     job.name.clone_from(&work.verify_job_name);
     job.backoff_limit = VERIFY_ATTEMPTS;
     job.container.command = Some(agent_command("verify"));
@@ -194,7 +194,7 @@ pub(super) fn restore_job(
 ) -> Result<Job, (Reason, String)> {
     let commands = commands(&tool);
     let resources = tool.spec.resources.clone();
-    let mut job = frame(settings, restore, plan, work, tool, ROLE_RESTORE, now).map_err(newer)?;
+    let mut job = frame(settings, restore, plan, work, tool, ROLE_RESTORE, now).map_err(|error| newer(&error))?;
     job.name.clone_from(&work.restore_job_name);
     job.backoff_limit = work.backoff_limit;
     // A pod that wrote half and was drained must not be forgotten: see `clean`.
@@ -228,6 +228,6 @@ fn assigned(
     Ok(agent_job(job))
 }
 
-fn newer(error: NewerFormat) -> (Reason, String) {
+fn newer(error: &NewerFormat) -> (Reason, String) {
     (error.reason(), error.to_string())
 }
