@@ -60,7 +60,9 @@ fn work(command: &Command, settings: Settings) -> Result<AgentResult, Failure> {
         Command::Run | Command::Verify | Command::Restore => settings.with_assignment()?,
         _ => settings,
     };
-    secrets::learn(&settings.assignment.secrets);
+    if !secrets::learn(&settings.assignment.secrets) {
+        log::say("the mounted Secrets are too large: not all that they hold is masked");
+    }
     match command {
         Command::Run => backup::run(settings, &signals),
         Command::Report => backup::report(settings),

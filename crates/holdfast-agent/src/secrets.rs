@@ -1,6 +1,5 @@
 //! What the container has from Secrets must not reach logs or messages, even if the tool prints it.
 
-use crate::log::say;
 use crate::mask::Mask;
 use holdfast_api::assignment::{SecretFiles, SecretSources};
 use std::ffi::{OsStr, OsString};
@@ -36,8 +35,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 static KNOWN: OnceLock<Mask> = OnceLock::new();
 
-/// Reads what is to be hidden from now on. The first word counts.
-pub(crate) fn learn(sources: &SecretSources) {
+/// Reads what is to be hidden from now on; answers whether that is all. The first word counts.
+pub(crate) fn learn(sources: &SecretSources) -> bool {
     let mut values: Vec<Vec<u8>> = variables(&sources.variables, std::env::vars_os()).collect();
     let mut left = FILES_MAX;
     for files in &sources.files {
@@ -45,9 +44,7 @@ pub(crate) fn learn(sources: &SecretSources) {
         read(Path::new(&files.path), "", files, (DEPTH, &mut left), &mut values);
     }
     let _ = KNOWN.set(Mask::new(values));
-    if left == 0 {
-        say("the mounted Secrets are too large: not all that they hold is masked");
-    }
+    left > 0
 }
 
 /// What is to be hidden. Before anything is learned, that is what names of variables tell.
