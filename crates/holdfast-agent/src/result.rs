@@ -4,6 +4,7 @@ use crate::failure::Failure;
 use crate::info::Info;
 use crate::links::links_out;
 use crate::log::say;
+use crate::secrets;
 use holdfast_api::agent::{AgentResult, Outcome, exit_code};
 use holdfast_api::condition::Reason;
 use holdfast_store::Seal;
@@ -46,6 +47,18 @@ pub(crate) fn fitting(mut result: AgentResult) -> Result<AgentResult, Failure> {
 
 /// Writes the answer and gives the exit code.
 pub(crate) fn leave(outcome: Result<AgentResult, Failure>, termination_log: &Path) -> ExitCode {
+    // Before anything is cut: a part of a secret would not be found.
+    let hide = |text: String| secrets::known().hide(&text);
+    let outcome = match outcome {
+        Ok(result) => Ok(AgentResult {
+            message: result.message.map(hide),
+            ..result
+        }),
+        Err(failure) => Err(Failure {
+            message: hide(failure.message),
+            ..failure
+        }),
+    };
     let (result, code) = match outcome.and_then(fitting) {
         Ok(result) => (result, 0),
         Err(failure) => {

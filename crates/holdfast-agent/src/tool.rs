@@ -1,9 +1,10 @@
 //! Runs a tool: a child in its own process group, its output teed, signals passed on, orphans reaped.
 
+use crate::command_line::CommandLine;
 use crate::failure::Failure;
 use crate::memory::Memory;
 use crate::processes::{Ended, end_rest, wait_for};
-use crate::secrets::Secrets;
+use crate::secrets;
 use crate::signals::Signals;
 use crate::tee::{LogFile, Tee};
 use holdfast_api::condition::Reason;
@@ -20,8 +21,6 @@ use std::time::Duration;
 const OUTPUT_WAIT: Duration = Duration::from_secs(10);
 /// Where programs are looked for without a PATH (`confstr(_CS_PATH)`, as `execvp` does).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
-/// Ours alone: they can be long, and say nothing to a tool.
-const NOT_FOR_TOOLS: [&str; 2] = ["HOLDFAST_SPEC", "HOLDFAST_PURGE"];
 
 /// Runs the tool to its end.
 ///
@@ -30,18 +29,19 @@ const NOT_FOR_TOOLS: [&str; 2] = ["HOLDFAST_SPEC", "HOLDFAST_PURGE"];
 /// [`Reason::OutOfMemory`] if the kernel ended a process of it for that, [`Reason::ToolFailed`] with the end of its output
 /// if it fails, [`Reason::ProcessesLeft`] if it ends before its processes do.
 pub(crate) fn run(
-    argv: &[OsString],
+    line: &CommandLine,
     backup_dir: Option<&Path>,
     log: Option<LogFile>,
     signals: &Signals,
 ) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::new(Reason::ToolFailed, format!("start the tool: {error}"));
-    let (program, arguments) = argv
+    let (program, arguments) = line
+        .argv
         .split_first()
         .ok_or_else(|| Failure::new(Reason::BadConfiguration, "the tool has no command"))?;
     set_child_subreaper(true).map_err(|errno| failed(errno.into()))?;
     let (reader, writer) = std::io::pipe().map_err(failed)?;
-    let tee = Tee::start(reader, log, Secrets::among(std::env::vars_os())).map_err(failed)?;
+    let tee = Tee::start(reader, log, secrets::known()).map_err(failed)?;
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -51,9 +51,6 @@ pub(crate) fn run(
         .process_group(0);
     if let Some(dir) = backup_dir {
         command.env("BACKUP_DIR", dir);
-    }
-    for name in NOT_FOR_TOOLS {
-        command.env_remove(name);
     }
     let memory = Memory::now();
     let child = command.spawn().map_err(|error| unstartable(program, &error))?;

@@ -6,6 +6,7 @@
 #![allow(clippy::duplicated_attributes)] // kube takes one `derive` for each trait.
 
 pub mod agent;
+pub mod assignment;
 mod backup;
 mod backup_policy;
 mod backup_repo;

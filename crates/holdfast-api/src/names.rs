@@ -76,6 +76,8 @@ pub const ANNOTATION_TRACEPARENT: &str = "holdfast.io/traceparent";
 pub const ANNOTATION_HELD: &str = "holdfast.io/held";
 /// The full name of the owner, where the child's own name had to be cut.
 pub const ANNOTATION_FULL_NAME: &str = "holdfast.io/full-name";
+/// On a tool's pod: [`crate::assignment::Assignment`] as JSON, which the agent reads as a file.
+pub const ANNOTATION_ASSIGNMENT: &str = "holdfast.io/assignment";
 /// On a repository's claim: the identity that its volume was given.
 pub const ANNOTATION_REPOSITORY: &str = "holdfast.io/repository";
 /// What keeps Argo CD and Flux from pruning a Backup that a schedule made: it bears the labels of the application, and none

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use holdfast_api::Location;
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, Volume, VolumeMount, VolumeProjection};
 
-use crate::pod::{BIN_DIR, BIN_VOLUME, REPOSITORY_DIR, repository_volume_of};
+use crate::pod::{BIN_DIR, REPOSITORY_DIR, is_own_volume, repository_volume_of};
 use crate::target;
 
 /// Volumes and mounts for the tool's container.
@@ -35,7 +35,7 @@ pub(super) fn shared(target: &Pod, location: &Location, container: &str) -> Resu
         return Ok(Shared::default());
     };
     let repository = repository_volume_of(location);
-    let is_taken = |name: &String| name == BIN_VOLUME || repository.as_ref() == Some(name);
+    let is_taken = |name: &String| is_own_volume(name) || repository.as_ref() == Some(name);
     let may_share =
         |volume: &&Volume| volume.ephemeral.is_none() && !holds_api_token(volume) && !is_taken(&volume.name);
     let mut volumes: Vec<Volume> = spec.volumes.iter().flatten().filter(may_share).cloned().collect();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use holdfast_api::agent::{EXIT_PERMANENT_FIRST, EXIT_PERMANENT_LAST};
+use holdfast_api::names::ANNOTATION_ASSIGNMENT;
 use k8s_openapi::api::batch::v1::{
     Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern,
     PodFailurePolicyRule,
@@ -66,6 +67,8 @@ pub struct AgentJob {
     pub demands: Demands,
     /// As whom the target runs.
     pub security: Option<PodSecurityContext>,
+    /// What [`super::assign`] has put here, for the agent of a tool.
+    pub assignment: Option<String>,
 }
 
 /// Renders a Job: pods without an API token, never restarted in place, replaced when disrupted,
@@ -90,6 +93,7 @@ pub fn agent_job(parts: AgentJob) -> Job {
         data_pods,
         mut demands,
         security,
+        assignment,
     } = parts;
     demands.restricted |= data_pods.restricted;
     // The container bears the name of an object, which may be that of ours.
@@ -97,9 +101,16 @@ pub fn agent_job(parts: AgentJob) -> Job {
         init.name.push_str("-agent");
     }
     container.termination_message_policy = Some("FallbackToLogsOnError".to_owned());
+    // The pod alone has it: it can be as large as annotations may be.
+    let assignment = assignment.map(|text| (ANNOTATION_ASSIGNMENT.to_owned(), text));
     let template = ObjectMeta {
         labels: Some(on_pods(&data_pods.labels, &labels)),
-        annotations: Some(opt_outs(on_pods(&data_pods.annotations, &annotations))),
+        annotations: Some(
+            pod_annotations(&data_pods, &annotations)
+                .into_iter()
+                .chain(assignment)
+                .collect(),
+        ),
         ..ObjectMeta::default()
     };
     let failure_policy = failure_policy(&container.name, count_disruptions);
@@ -163,6 +174,14 @@ fn on_pods(installation: &BTreeMap<String, String>, all: &BTreeMap<String, Strin
     let own = all.iter().filter(|(key, _)| key.starts_with(OWN));
     let both = installation.iter().chain(own);
     both.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// The annotations of a pod beside its assignment.
+pub(super) fn pod_annotations(
+    data_pods: &DataPods,
+    annotations: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    opt_outs(on_pods(&data_pods.annotations, annotations))
 }
 
 /// An installation that wants its injector in our pods says so by the same annotation.

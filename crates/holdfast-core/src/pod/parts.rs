@@ -142,17 +142,10 @@ pub fn agent_container(
     }
 }
 
-/// The agent's command line in a tool's image, where [`prepare_container`] has put it.
+/// The agent's command line in a tool's image, where [`prepare_container`] has put it. The tool's own is in the
+/// [assignment](super::assign): kubelet would expand it here.
 pub fn agent_command(subcommand: &str) -> Vec<String> {
     vec![AGENT.to_owned(), subcommand.to_owned()]
-}
-
-/// A tool's command line, run by the agent. `subcommand` is `run` or `restore`.
-pub fn tool_command(subcommand: &str, argv: &[String]) -> Vec<String> {
-    let mut command = agent_command(subcommand);
-    command.push("--".to_owned());
-    command.extend_from_slice(argv);
-    command
 }
 
 /// What container runtimes give root by default and Pod Security `baseline` allows: database scripts change user with

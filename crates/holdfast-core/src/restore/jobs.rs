@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_api::{
     NewerFormat, RestoreJob, RestorePlan, RestoreWork,
+    assignment::Assignment,
+    condition::Reason,
     names::{
         ANNOTATION_FULL_NAME, LABEL_MANAGED_BY, LABEL_MAX, LABEL_RESTORE_JOB_NAME, LABEL_RESTORE_UID, LABEL_ROLE,
         MANAGED_BY_HOLDFAST, ROLE_RESTORE, ROLE_VERIFY, child_name,
@@ -20,8 +22,8 @@ use super::observed::Observed;
 use super::tool::Tool;
 use super::workload::Workload;
 use crate::pod::{
-    AgentJob, BIN_VOLUME, Mode, REPOSITORY_DIR, agent_command, agent_job, backup_dir, bin_mount, bin_volume, env,
-    pin_to_node, pod_uid_env, prepare_container, repository_access, tool_command, tool_security_context, zero_limits,
+    AgentJob, Mode, REPOSITORY_DIR, agent_command, agent_job, assign, backup_dir, bin_mount, bin_volume, env,
+    is_own_volume, pin_to_node, pod_uid_env, prepare_container, repository_access, tool_security_context, zero_limits,
 };
 
 /// The container of both Jobs.
@@ -58,7 +60,7 @@ pub(super) fn mounts(restore: &RestoreJob) -> Result<Vec<VolumeMount>, String> {
                 mount.name
             ));
         }
-        if mount.name == BIN_VOLUME || [REPOSITORY_DIR, "/holdfast", ""].contains(&path) || path.contains(':') {
+        if is_own_volume(&mount.name) || [REPOSITORY_DIR, "/holdfast", ""].contains(&path) || path.contains(':') {
             return Err(format!(
                 "targetVolumeMounts cannot use name {} and path {}",
                 mount.name, mount.mount_path
@@ -202,17 +204,12 @@ pub(super) fn verify_job(
     work: &RestoreWork,
     tool: Tool,
     now: Timestamp,
-) -> Result<Job, NewerFormat> {
+) -> Result<Job, (Reason, String)> {
     let (commands, exclusive) = (restore_commands(&tool), &observed.exclusive);
-    let mut job = frame(observed, plan, work, tool, ROLE_VERIFY, now)?;
+    let mut job = frame(observed, plan, work, tool, ROLE_VERIFY, now).map_err(|error| newer(&error))?;
     job.name.clone_from(&work.verify_job_name);
     job.backoff_limit = VERIFY_ATTEMPTS;
-    // What the restore will be started with; where a target cannot be looked at, its command may lie on it.
-    job.container.command = Some(if exclusive.is_empty() {
-        tool_command("verify", &commands)
-    } else {
-        agent_command("verify")
-    });
+    job.container.command = Some(agent_command("verify"));
     leave_out(&mut job, exclusive);
     let own = observed.restore.spec.target_volume_mounts.iter().cloned();
     let read_only = own
@@ -223,7 +220,7 @@ pub(super) fn verify_job(
         });
     let read_only: Vec<VolumeMount> = read_only.collect();
     mount(&mut job, read_only.into_iter());
-    Ok(agent_job(job))
+    assigned(job, &observed.restore, work, commands)
 }
 
 /// The Job that runs the tool's restore commands over the target volumes.
@@ -233,14 +230,34 @@ pub(super) fn restore_job(
     work: &RestoreWork,
     tool: Tool,
     now: Timestamp,
-) -> Result<Job, NewerFormat> {
+) -> Result<Job, (Reason, String)> {
     let commands = restore_commands(&tool);
-    let mut job = frame(observed, plan, work, tool, ROLE_RESTORE, now)?;
+    let mut job = frame(observed, plan, work, tool, ROLE_RESTORE, now).map_err(|error| newer(&error))?;
     job.name.clone_from(&work.restore_job_name);
     job.backoff_limit = work.backoff_limit;
     // A pod that wrote half and was drained must not be forgotten: see `clean`.
     job.count_disruptions = true;
-    job.container.command = Some(tool_command("restore", &commands));
+    job.container.command = Some(agent_command("restore"));
     mount(&mut job, observed.restore.spec.target_volume_mounts.iter().cloned());
+    assigned(job, &observed.restore, work, commands)
+}
+
+/// The check has the same assignment as what follows it: one that does not fit is found before anything is stopped.
+fn assigned(
+    mut job: AgentJob,
+    restore: &RestoreJob,
+    work: &RestoreWork,
+    command: Vec<String>,
+) -> Result<Job, (Reason, String)> {
+    let assignment = Assignment {
+        command,
+        ..Assignment::default()
+    };
+    let user = restore.spec.target.secret.as_ref();
+    assign(&mut job, assignment, &work.tool.name, user).map_err(|text| (Reason::Unsupported, text))?;
     Ok(agent_job(job))
+}
+
+fn newer(error: &NewerFormat) -> (Reason, String) {
+    (error.reason(), error.to_string())
 }

@@ -211,7 +211,7 @@ fn write(
     };
     match jobs::restore_job(observed, plan, work, tool, now) {
         Ok(job) => Verdict::write(Write::Create(Child::from(job))),
-        Err(error) => Verdict::Wait(error.reason(), error.to_string()),
+        Err((reason, text)) => Verdict::Wait(reason, text),
     }
 }
 

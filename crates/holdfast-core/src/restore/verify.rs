@@ -77,7 +77,7 @@ fn create(observed: &Observed, plan: &RestorePlan, work: &RestoreWork, now: Time
     };
     match jobs::verify_job(observed, plan, work, tool, now) {
         Ok(job) => Verdict::write(Write::Create(Child::from(job))),
-        Err(error) => Verdict::Fail(error.reason(), error.to_string()),
+        Err((reason, text)) => Verdict::Fail(reason, text),
     }
 }
 

@@ -37,6 +37,8 @@ spec:
   - {name: scratch, ephemeral: {volumeClaimTemplate: {spec: {}}}}
   - {name: config, configMap: {name: c}}
   - {name: holdfast-bin, emptyDir: {}}
+  - {name: holdfast-assignment, emptyDir: {}}
+  - {name: holdfast-env-0, emptyDir: {}}
   - {name: backup-pvc-r, emptyDir: {}}
 ";
 

@@ -192,9 +192,8 @@ fn the_check_needs_of_the_cluster_what_the_restore_will_need() {
         (&write.image, &write.env, &write.env_from)
     );
     assert_eq!(check.resources, write.resources);
-    let command = check.command.unwrap();
-    assert_eq!(command[..3], ["/holdfast/agent", "verify", "--"]);
-    assert_eq!(command[2..], write.command.as_ref().unwrap()[2..], "it has to be there");
+    assert_eq!(check.command.unwrap(), ["/holdfast/agent", "verify"]);
+    assert_eq!(write.command.unwrap(), ["/holdfast/agent", "restore"]);
     assert!(
         check
             .volume_mounts
@@ -229,4 +228,17 @@ fn only_marks_of_restores_that_are_taken_over_may_be_overwritten() {
     world.look();
     assert_eq!(told(&mut world), ["uid-r1,uid-r2"; 2]);
     assert_eq!(world.suspend_lock().unwrap().takes_over, ["uid-r1", "uid-r2"]);
+}
+
+#[test]
+fn a_command_that_does_not_fit_into_a_pod_is_refused_before_anything_is_stopped() {
+    let mut world = world(Some(true), None);
+    let tool = world.seen.tool.as_mut().unwrap();
+    tool.spec.physical.as_mut().unwrap().restore_commands = Some(vec!["x".repeat(300_000)]);
+    world.settle();
+    let status = world.seen.restore.status.clone().unwrap();
+    let text = status.failure_reason.unwrap_or_default();
+    assert!(text.contains("does not fit into a pod"), "{text}");
+    assert!(!world.is_touched() && !world.ever_written);
+    assert_eq!(world.replicas(), 3);
 }
