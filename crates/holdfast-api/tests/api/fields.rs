@@ -65,6 +65,9 @@ status.plan.work.job.backoffLimit @count
 status.plan.work.job.failedAttempts @count
 status.plan.work.job.allowEmpty boolean default=false
 + pull status.plan.work.job
+status.plan.work.job.tolerations array
+status.plan.work.job.tolerations[] @free
+status.plan.work.job.securityContext @free
 + secret status.plan.work.job.secret
 + stop status.plan.stop
 "#;
@@ -187,6 +190,7 @@ status.completionTimestamp @time
 status.failureReason string
 
 spec.replace boolean
+spec.allowUnusedTargets boolean
 + conditions status.conditions
 status.observedGeneration @int64
 + waiting status.waiting
@@ -214,6 +218,7 @@ status.plan.steps[].job.backoffLimit @count
 status.plan.writing @free
 status.plan.writing.attempt @count
 status.plan.writing.since @moment
+status.plan.writing.secondWriter string
 + stop status.plan.stop
 "#;
 

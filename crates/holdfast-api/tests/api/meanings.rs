@@ -89,6 +89,8 @@ fn plan() -> BackupPlan {
                 failed_attempts: 0,
                 allow_empty: false,
                 secret: Some(secret),
+                security_context: None,
+                tolerations: Vec::new(),
                 image_pull_secrets: pull(),
                 unknown: Unknown::new(),
             })),

@@ -298,8 +298,10 @@ mod tests {
         };
         let mut first = job();
         assign(&mut first, with(200 * 1024), "t", None).expect("assigned");
-        let used = ANNOTATION_ASSIGNMENT.len() + first.assignment.map_or(0, |text| text.len()) - 200 * 1024;
-        let left = ANNOTATIONS_MAX - used - "holdfast.io/full-name".len() - "b1".len();
+        let used = ANNOTATION_ASSIGNMENT.len() + first.assignment.as_ref().map_or(0, String::len) - 200 * 1024;
+        let others = pod_annotations(&first.data_pods, &first.annotations);
+        let others: usize = others.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let left = ANNOTATIONS_MAX - used - others;
         assign(&mut job(), with(left), "t", None).expect("assigned");
         let error = assign(&mut job(), with(left + 1), "my-tool", None).expect_err("too large");
         assert!(
