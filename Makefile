@@ -66,6 +66,14 @@ integration-one:
 integration-other:
 	cargo test $(INTEGRATION) --test '[rs]*'
 
+SOAK_ROUNDS := 1000
+SOAK_RUNS := 400
+
+.PHONY: soak
+soak: ## What repeats: many histories of the model, a thousand rounds of agents on fresh volumes
+	HOLDFAST_MODEL_RUNS=$(SOAK_RUNS) cargo test -p holdfast-core --test model
+	HOLDFAST_SOAK_ROUNDS=$(SOAK_ROUNDS) cargo test -p holdfast-agent --test together -- --nocapture
+
 .PHONY: e2e
 e2e: cluster ## Tests on the local cluster, with real databases
 	deploy/install.sh --set notReadyTimeoutSeconds=60

@@ -1,12 +1,12 @@
-//! Command line and environment: the only place that reads either.
+//! Command line, environment and assignment: the only place that reads any of them.
 
+use crate::command_line::CommandLine;
 use crate::failure::Failure;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
+use holdfast_api::assignment::{ASSIGNMENT_DIR, ASSIGNMENT_FILE, Assignment};
 use holdfast_api::condition::Reason;
 use holdfast_store::{BackupPath, Claimant, PurgeEntry};
-use serde_json::Value;
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -30,31 +30,15 @@ pub(crate) enum Command {
         file: PathBuf,
     },
     /// Claim the directory, run the tool, hash and seal.
-    Run(Tool),
+    Run,
     /// Tell again what was sealed.
     Report,
     /// Check the seal, every byte, and whether the tool could be started here.
-    Verify(MaybeTool),
+    Verify,
     /// Check the seal and run the tool over the target volumes.
-    Restore(Tool),
+    Restore,
     /// Remove backups.
     Purge,
-}
-
-/// A tool's command line.
-#[derive(Args, Debug)]
-pub(crate) struct Tool {
-    /// The tool and its arguments.
-    #[arg(last = true, required = true)]
-    pub(crate) argv: Vec<OsString>,
-}
-
-/// A tool's command line, if there is one.
-#[derive(Args, Debug)]
-pub(crate) struct MaybeTool {
-    /// The tool and its arguments.
-    #[arg(last = true)]
-    pub(crate) argv: Vec<OsString>,
 }
 
 /// What the agent is told by its environment.
@@ -69,8 +53,10 @@ pub(crate) struct Settings {
     pub(crate) root: PathBuf,
     /// `HOLDFAST_REPOSITORY_ID`: the identity it must have; empty for any.
     pub(crate) repository_id: String,
-    /// `HOLDFAST_SPEC`: what the seal records.
-    pub(crate) spec: Value,
+    /// `HOLDFAST_ASSIGNMENT`: the file in which the rest is.
+    assignment_file: PathBuf,
+    /// What stands in it, once it is read.
+    pub(crate) assignment: Assignment,
     /// `HOLDFAST_ALLOW_EMPTY`: whether a backup may hold nothing.
     pub(crate) allow_empty: bool,
     digest: String,
@@ -80,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) replace: bool,
     /// `HOLDFAST_RESTORE_UID`: the restore that works here, for the mark on the volumes.
     pub(crate) restore_uid: String,
+    /// `HOLDFAST_TAKES_OVER`: the earlier restores, by uid, whose half written volumes it may overwrite.
+    takes_over: Vec<String>,
     purge: String,
     /// `HOLDFAST_LOCK_WAIT_SECONDS`: how long another live pod is waited for.
     pub(crate) lock_wait: Duration,
@@ -91,11 +79,6 @@ impl Settings {
     /// Reads the environment. What a subcommand needs is checked when it asks for it.
     pub(crate) fn from(variable: &impl Fn(&str) -> Option<String>) -> Result<Self, Failure> {
         let text = |name: &str| variable(name).unwrap_or_default();
-        let spec = text("HOLDFAST_SPEC");
-        let spec = match spec.as_str() {
-            "" => Value::Null,
-            spec => serde_json::from_str(spec).map_err(|error| bad("HOLDFAST_SPEC", &error.to_string()))?,
-        };
         let run = text("HOLDFAST_RUN");
         let wait = text("HOLDFAST_LOCK_WAIT_SECONDS");
         Ok(Self {
@@ -104,9 +87,13 @@ impl Settings {
             run: number("HOLDFAST_RUN", &run, 1)?,
             pod_uid: text("HOLDFAST_POD_UID"),
             path: text("HOLDFAST_PATH"),
-            root: or(text("HOLDFAST_REPOSITORY_ROOT"), REPOSITORY_ROOT),
+            root: or(text("HOLDFAST_REPOSITORY_ROOT"), Path::new(REPOSITORY_ROOT)),
             repository_id: text("HOLDFAST_REPOSITORY_ID"),
-            spec,
+            assignment_file: or(
+                text("HOLDFAST_ASSIGNMENT"),
+                &Path::new(ASSIGNMENT_DIR).join(ASSIGNMENT_FILE),
+            ),
+            assignment: Assignment::default(),
             allow_empty: flag("HOLDFAST_ALLOW_EMPTY", &text("HOLDFAST_ALLOW_EMPTY"))?,
             digest: text("HOLDFAST_DIGEST"),
             targets: text("HOLDFAST_TARGETS")
@@ -116,9 +103,20 @@ impl Settings {
                 .collect(),
             replace: flag("HOLDFAST_REPLACE", &text("HOLDFAST_REPLACE"))?,
             restore_uid: text("HOLDFAST_RESTORE_UID"),
+            takes_over: text("HOLDFAST_TAKES_OVER").split(',').map(str::to_owned).collect(),
             purge: text("HOLDFAST_PURGE"),
             lock_wait: Duration::from_secs(number("HOLDFAST_LOCK_WAIT_SECONDS", &wait, LOCK_WAIT.as_secs())?),
             has_backup_dir: variable("BACKUP_DIR").is_some_and(|dir| !dir.is_empty()),
+        })
+    }
+
+    /// The same with its assignment, which pods of a tool have.
+    pub(crate) fn with_assignment(self) -> Result<Self, Failure> {
+        let name = self.assignment_file.display().to_string();
+        let text = std::fs::read(&self.assignment_file).map_err(|error| bad(&name, &error.to_string()))?;
+        Ok(Self {
+            assignment: serde_json::from_slice(&text).map_err(|error| bad(&name, &error.to_string()))?,
+            ..self
         })
     }
 
@@ -126,7 +124,7 @@ impl Settings {
     pub(crate) fn termination_log(variable: &impl Fn(&str) -> Option<String>) -> PathBuf {
         or(
             variable("HOLDFAST_TERMINATION_LOG").unwrap_or_default(),
-            TERMINATION_LOG,
+            Path::new(TERMINATION_LOG),
         )
     }
 
@@ -160,6 +158,11 @@ impl Settings {
         self.run
     }
 
+    /// Whether what a restore left half written may be overwritten.
+    pub(crate) fn may_overwrite(&self, restore: &str) -> bool {
+        !restore.is_empty() && (restore == self.restore_uid || self.takes_over.iter().any(|uid| uid == restore))
+    }
+
     /// The backup's place in the repository.
     pub(crate) fn path(&self) -> Result<BackupPath, Failure> {
         BackupPath::parse(needed("HOLDFAST_PATH", &self.path)?).map_err(Failure::from)
@@ -178,6 +181,11 @@ impl Settings {
     }
 }
 
+/// A tool's command line, expanded by the environment.
+pub(crate) fn command_line(command: &[String]) -> Result<CommandLine, Failure> {
+    CommandLine::of(command, |name| std::env::var_os(name))
+}
+
 fn bad(name: &str, why: &str) -> Failure {
     Failure::new(Reason::BadConfiguration, format!("{name}: {why}"))
 }
@@ -190,9 +198,9 @@ fn needed<'a>(name: &str, value: &'a str) -> Result<&'a str, Failure> {
     }
 }
 
-fn or(value: String, default: &str) -> PathBuf {
+fn or(value: String, default: &Path) -> PathBuf {
     if value.is_empty() {
-        PathBuf::from(default)
+        default.to_owned()
     } else {
         PathBuf::from(value)
     }
@@ -248,7 +256,6 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named() {
         for (name, value) in [
-            ("HOLDFAST_SPEC", "{"),
             ("HOLDFAST_RUN", "one"),
             ("HOLDFAST_REPLACE", "yes"),
             ("HOLDFAST_ALLOW_EMPTY", "1"),

@@ -1,10 +1,11 @@
 //! `run` and `report`: from the claim to the seal, and what the seal says.
 
-use crate::args::Settings;
+use crate::args::{Settings, command_line};
 use crate::failure::Failure;
 use crate::info::{self, INFO_FILE};
 use crate::log::say;
 use crate::result::{fitting, of_seal};
+use crate::secrets;
 use crate::signals::Signals;
 use crate::tee::LogFile;
 use crate::tool;
@@ -16,14 +17,14 @@ use holdfast_store::{
 };
 use nix::sys::statvfs::fstatvfs;
 use serde_json::{Value, json};
-use std::ffi::OsString;
 
 /// Less free space than this after a tool failed, and the full volume is what it failed of.
 const NO_SPACE: u64 = 1 << 20;
 
 /// Claims, runs the tool, hashes and seals. A run that is sealed already is reported again.
-pub(crate) fn run(settings: &Settings, argv: &[OsString], signals: &Signals) -> Result<AgentResult, Failure> {
+pub(crate) fn run(settings: &Settings, signals: &Signals) -> Result<AgentResult, Failure> {
     let (claimant, path) = (settings.claimant()?, settings.path()?);
+    let line = command_line(&settings.assignment.command())?;
     let id = new_repository_id()?;
     let repository = Repository::open_or_create(&settings.root, &settings.repository_id, &id, settings.pod_uid())?;
     let stop = || signals.seen().is_some();
@@ -46,8 +47,33 @@ pub(crate) fn run(settings: &Settings, argv: &[OsString], signals: &Signals) -> 
     let dir = settings.root.join(path.to_string().trim_start_matches('/'));
     let backup_dir = (!settings.has_backup_dir).then_some(dir.as_path());
     let log = work.metadata().again().map(|folder| LogFile::new(folder, TOOL_LOG))?;
-    tool::run(argv, backup_dir, Some(log), signals).map_err(|failure| when_full(failure, &work))?;
-    seal(settings, &repository, &work, &claimant, &stop)
+    let ended = tool::run(&line, backup_dir, Some(log), signals).map_err(|failure| when_full(failure, &work));
+    match ended.and_then(|()| seal(settings, &repository, &work, &claimant, &stop)) {
+        Ok(result) => Ok(result),
+        Err(failure) => Err(without_data(failure, *work)),
+    }
+}
+
+/// What a failed attempt wrote is of use to nobody: the next one begins anew.
+fn without_data(failure: Failure, work: Work) -> Failure {
+    match work.discard() {
+        Ok(Some(bytes)) => {
+            say(&format!("removed what was written, {bytes} bytes"));
+            Failure {
+                bytes: Some(bytes),
+                ..failure
+            }
+        }
+        Ok(None) => failure,
+        Err(error) => {
+            let left = format!("what was written could not be removed: {error}");
+            say(&left);
+            Failure {
+                message: format!("{}; {left}", failure.message),
+                ..failure
+            }
+        }
+    }
 }
 
 fn seal(
@@ -69,7 +95,7 @@ fn seal(
         None => return Err(empty()),
     };
     refuse_own_names(&dir, claimant.run)?;
-    let (info, warnings) = info::read(&dir);
+    let (info, warnings) = info::read(&dir, secrets::known());
     for warning in &warnings {
         say(warning);
     }
@@ -93,11 +119,11 @@ fn seal(
         path: settings.path()?.to_string(),
         repository: repository.id().to_owned(),
         sealed: jiff::Timestamp::now().to_string(),
-        parent: parent(&settings.spec),
+        parent: parent(&settings.assignment.record),
         bytes: found.bytes,
         checksum: found.checksum(),
         info: json!(info),
-        spec: settings.spec.clone(),
+        spec: settings.assignment.record.clone(),
         files: found.files,
         links: found.links,
     };

@@ -55,7 +55,7 @@ impl From<Error> for Failure {
                 Some(Errno::ENOSPC | Errno::EDQUOT) => Reason::RepositoryFull,
                 _ => Reason::ToolFailed,
             },
-            Error::Stopped => Reason::Cancelled,
+            Error::Stopped => Reason::Interrupted,
             other => other.reason().unwrap_or(Reason::ToolFailed),
         };
         Self::new(reason, error.to_string())

@@ -1,6 +1,7 @@
 //! `backup.info`: what a tool says about its backup. Only the keys below are taken; phase, paths, sizes and checksum
 //! are never the tool's to say.
 
+use crate::mask::Mask;
 use holdfast_api::BackupLogStatus;
 use holdfast_store::Folder;
 use serde::{Deserialize, Serialize};
@@ -30,11 +31,15 @@ pub(crate) struct Info {
 }
 
 /// Reads `backup.info`. A malformed one does not fail the backup, whose data is sound: what cannot be read is left
-/// out, and the warnings say so.
-pub(crate) fn read(dir: &Folder) -> (Info, Vec<String>) {
+/// out, and the warnings say so. So is what `secrets` finds, because a value that programs read is never masked.
+pub(crate) fn read(dir: &Folder, secrets: &Mask) -> (Info, Vec<String>) {
     match dir.read(INFO_FILE, INFO_MAX) {
         Ok(None) => (Info::default(), Vec::new()),
-        Ok(Some(bytes)) => parse(&bytes),
+        Ok(Some(bytes)) => {
+            let (mut info, mut warnings) = parse(&bytes);
+            refuse(&mut info, secrets, &mut warnings);
+            (info, warnings)
+        }
         Err(error) => (Info::default(), vec![format!("{INFO_FILE} was ignored: {error}")]),
     }
 }
@@ -58,6 +63,29 @@ fn parse(bytes: &[u8]) -> (Info, Vec<String>) {
         user_context: take(manifests, "userContext", &mut warnings).unwrap_or_default(),
     };
     (info, warnings)
+}
+
+fn refuse(info: &mut Info, secrets: &Mask, warnings: &mut Vec<String>) {
+    let mut refused = |name: &str| {
+        warnings.push(format!(
+            "{name} in {INFO_FILE} was ignored: it holds what came from a Secret"
+        ));
+    };
+    for (name, field) in [
+        ("uploadTotalSize", &mut info.upload_total_size),
+        ("checkpoint", &mut info.checkpoint),
+    ] {
+        if field.take_if(|value| secrets.finds(value)).is_some() {
+            refused(name);
+        }
+    }
+    info.user_context.retain(|key, value| {
+        let holds = secrets.finds(key) || secrets.finds(value);
+        if holds {
+            refused(&format!("userContext.{key}"));
+        }
+        !holds
+    });
 }
 
 fn take<T: for<'de> Deserialize<'de>>(from: &Value, key: &str, warnings: &mut Vec<String>) -> Option<T> {

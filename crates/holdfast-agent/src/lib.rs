@@ -1,13 +1,18 @@
 //! The only Holdfast process inside data pods. It claims the backup's directory, runs the tool, hashes what the tool
 //! wrote and seals it; it checks and restores sealed backups; it removes backups. It has no Kubernetes API token:
-//! it is configured by its environment and answers by one line in the termination message and its exit code.
+//! it is configured by its environment and a mounted file, and answers by one line in the termination message and its exit code.
 
 mod args;
 mod backup;
+mod command_line;
 mod failure;
 mod info;
 mod install;
+mod links;
 mod log;
+mod mark;
+mod mask;
+mod memory;
 mod processes;
 mod purge;
 mod restore;
@@ -48,17 +53,24 @@ fn run(command: &Command, variable: impl Fn(&str) -> Option<String>) -> ExitCode
     if let Command::Install { file } = command {
         return install::leave(file);
     }
-    let outcome = Settings::from(&variable).and_then(|settings| work(command, &settings));
+    let outcome = Settings::from(&variable).and_then(|settings| work(command, settings));
     result::leave(outcome, &Settings::termination_log(&variable))
 }
 
-fn work(command: &Command, settings: &Settings) -> Result<AgentResult, Failure> {
+fn work(command: &Command, settings: Settings) -> Result<AgentResult, Failure> {
     let signals = signals::Signals::listen()?;
+    let settings = &match command {
+        Command::Run | Command::Verify | Command::Restore => settings.with_assignment()?,
+        _ => settings,
+    };
+    if !secrets::learn(&settings.assignment.secrets) {
+        log::say("the mounted Secrets are too large: not all that they hold is masked");
+    }
     match command {
-        Command::Run(tool) => backup::run(settings, &tool.argv, &signals),
+        Command::Run => backup::run(settings, &signals),
         Command::Report => backup::report(settings),
-        Command::Verify(tool) => restore::verify(settings, &tool.argv, &signals),
-        Command::Restore(tool) => restore::restore(settings, &tool.argv, &signals),
+        Command::Verify => restore::verify(settings, &signals),
+        Command::Restore => restore::restore(settings, &signals),
         Command::Purge => purge::run(settings),
         Command::Install { .. } => Ok(AgentResult::default()),
     }

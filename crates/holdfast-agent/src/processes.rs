@@ -17,6 +17,9 @@ const PATIENCE: [(Option<Signal>, Duration); 3] = [
     (Some(Signal::SIGKILL), Duration::from_secs(10)),
 ];
 
+/// So many of them are named.
+const NAMED_MAX: usize = 5;
+
 /// How the tool ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -41,13 +44,18 @@ pub(crate) fn wait_for(tool: Pid) -> Ended {
 }
 
 /// Waits for processes that outlived the tool, then ends them: nobody may write after the tool's word that it is
-/// done. We are their reaper, so each of them becomes our child when its parent ends.
-pub(crate) fn end_rest(signals: &Signals) {
+/// done. We are their reaper, so each of them becomes our child when its parent ends. Answers which ones did not end by
+/// themselves: what they were to write is not there.
+pub(crate) fn end_rest(signals: &Signals) -> Vec<String> {
+    let mut ended = Vec::new();
     for (signal, patience) in PATIENCE {
         if !reap() {
-            return;
+            return ended;
         }
         if let Some(signal) = signal {
+            if ended.is_empty() {
+                ended = children().into_iter().map(|child| child.name).take(NAMED_MAX).collect();
+            }
             say(&format!("processes of the tool still run; they get {signal}"));
         }
         let began = Instant::now();
@@ -55,17 +63,18 @@ pub(crate) fn end_rest(signals: &Signals) {
             if let Some(signal) = signal {
                 for child in children() {
                     // It may have ended since.
-                    let _ = kill(child, signal);
+                    let _ = kill(child.pid, signal);
                 }
             } else if signals.seen().is_some() {
                 break;
             }
             sleep(PAUSE);
             if !reap() {
-                return;
+                return ended;
             }
         }
     }
+    ended
 }
 
 /// Takes note of all that have ended; answers whether any child is left.
@@ -79,20 +88,31 @@ fn reap() -> bool {
     }
 }
 
-fn children() -> Vec<Pid> {
+/// A child of ours that runs.
+struct ChildProcess {
+    pid: Pid,
+    /// Of its command: an argument may hold what must not be shown.
+    name: String,
+}
+
+fn children() -> Vec<ChildProcess> {
     let me = std::process::id().to_string();
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-        .filter(|pid| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let pids = entries.flatten();
+    pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter_map(|pid| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
             // The name in parentheses may hold anything; after it come the state and the parent.
-            let after = stat.rsplit(')').next().unwrap_or_default();
-            after.split_whitespace().nth(1) == Some(me.as_str())
+            let (before, after) = stat.rsplit_once(')')?;
+            let (_, name) = before.split_once('(')?;
+            let mut after = after.split_whitespace();
+            let runs = after.next()? != "Z" && after.next()? == me;
+            runs.then(|| ChildProcess {
+                pid: Pid::from_raw(pid),
+                name: format!("`{}` (pid {pid})", name.escape_debug()),
+            })
         })
-        .map(Pid::from_raw)
         .collect()
 }

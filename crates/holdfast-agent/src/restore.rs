@@ -1,6 +1,6 @@
 //! `verify` and `restore`: nothing is touched unless the seal is valid and is the one that was asked for.
 
-use crate::args::Settings;
+use crate::args::{Settings, command_line};
 use crate::failure::Failure;
 use crate::log::say;
 use crate::result::{fitting, of_seal};
@@ -10,15 +10,17 @@ use crate::tool;
 use holdfast_api::agent::{AgentResult, Outcome};
 use holdfast_api::condition::Reason;
 use holdfast_store::{Error, Found, Place, Repository, Scan, Sealed, find};
-use std::ffi::OsString;
 
-/// Checks the seal, the targets, the tool's command if there is one, and every byte.
-pub(crate) fn verify(settings: &Settings, argv: &[OsString], signals: &Signals) -> Result<AgentResult, Failure> {
+/// Checks the seal, the targets, the tool's command, and every byte.
+pub(crate) fn verify(settings: &Settings, signals: &Signals) -> Result<AgentResult, Failure> {
     let found = sealed(settings)?;
-    if !argv.is_empty() {
-        tool::check(&command(argv))?;
-    }
     drop(Targets::open(settings)?);
+    // What cannot be run is better known before the database is stopped.
+    let line = command_line(&command(settings))?;
+    // Without targets that can be looked at, the command may lie on one of them.
+    if !settings.targets.is_empty() {
+        tool::check(&line.argv)?;
+    }
     say(&format!(
         "reading {} files, {} bytes",
         found.seal.files.len(),
@@ -29,19 +31,20 @@ pub(crate) fn verify(settings: &Settings, argv: &[OsString], signals: &Signals) 
 }
 
 /// Checks the seal, marks the targets, runs the tool, takes the marks away.
-pub(crate) fn restore(settings: &Settings, argv: &[OsString], signals: &Signals) -> Result<AgentResult, Failure> {
+pub(crate) fn restore(settings: &Settings, signals: &Signals) -> Result<AgentResult, Failure> {
     let found = sealed(settings)?;
+    let line = command_line(&command(settings))?;
     let targets = Targets::open(settings)?;
     // The bytes were read before the database was stopped; names and sizes cost nothing.
     check(&found, false, signals)?;
     // Nothing is half written by a tool that cannot be started.
-    tool::check(&command(argv))?;
+    tool::check(&line.argv)?;
     targets.mark(settings)?;
     let dir = settings.root.join(settings.path()?.to_string().trim_start_matches('/'));
     let backup_dir = (!settings.has_backup_dir).then_some(dir.as_path());
-    let ended = tool::run(&command(argv), backup_dir, None, signals).and_then(|()| targets.clean());
+    let ended = tool::run(&line, backup_dir, None, signals).and_then(|()| targets.clean());
     if let Err(failure) = ended {
-        // A tool that empties a volume takes the mark along.
+        // A tool that writes attributes, or empties a volume that has none, takes the mark along.
         if let Err(unmarked) = targets.mark(settings) {
             say(&unmarked.message);
         }
@@ -84,9 +87,9 @@ fn no_seal(text: String) -> Failure {
 }
 
 /// `restoreCommands` is a whole command line; one element alone is a script.
-fn command(argv: &[OsString]) -> Vec<OsString> {
-    match argv {
-        [script] => vec!["sh".into(), "-c".into(), script.clone()],
-        argv => argv.to_vec(),
+fn command(settings: &Settings) -> Vec<String> {
+    match settings.assignment.command().as_slice() {
+        [script] => vec!["sh".to_owned(), "-c".to_owned(), script.clone()],
+        command => command.to_vec(),
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::failure::Failure;
 use crate::info::Info;
+use crate::links::links_out;
 use crate::log::say;
+use crate::secrets;
 use holdfast_api::agent::{AgentResult, Outcome, exit_code};
 use holdfast_api::condition::Reason;
 use holdfast_store::Seal;
@@ -23,15 +25,17 @@ pub(crate) fn of_seal(seal: &Seal, outcome: Outcome) -> AgentResult {
         checkpoint: info.checkpoint,
         user_context: info.user_context,
         repository: Some(seal.repository.clone()),
+        links_out: links_out(&seal.links),
         ..AgentResult::new(outcome)
     }
 }
 
-/// Refuses a result that does not fit, except for its message: that is for people and may go.
+/// Refuses a result that does not fit, except for what is for people: the message and the names of links may go.
 pub(crate) fn fitting(mut result: AgentResult) -> Result<AgentResult, Failure> {
     if result.encode().is_err() {
         result.message = None;
     }
+    while result.encode().is_err() && result.links_out.as_mut().and_then(|links| links.first.pop()).is_some() {}
     match result.encode() {
         Ok(_) => Ok(result),
         Err(too_long) => Err(Failure::new(
@@ -43,6 +47,18 @@ pub(crate) fn fitting(mut result: AgentResult) -> Result<AgentResult, Failure> {
 
 /// Writes the answer and gives the exit code.
 pub(crate) fn leave(outcome: Result<AgentResult, Failure>, termination_log: &Path) -> ExitCode {
+    // Before anything is cut: a part of a secret would not be found.
+    let hide = |text: String| secrets::known().hide(&text);
+    let outcome = match outcome {
+        Ok(result) => Ok(AgentResult {
+            message: result.message.map(hide),
+            ..result
+        }),
+        Err(failure) => Err(Failure {
+            message: hide(failure.message),
+            ..failure
+        }),
+    };
     let (result, code) = match outcome.and_then(fitting) {
         Ok(result) => (result, 0),
         Err(failure) => {
@@ -81,12 +97,19 @@ fn shortest(mut result: AgentResult) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use holdfast_api::agent::LinksOut;
 
     #[test]
     fn a_message_gives_way_and_a_context_does_not() {
         let mut result = AgentResult::new(Outcome::Sealed);
         result.message = Some("x".repeat(2000));
         assert_eq!(fitting(result.clone()).unwrap().message, None);
+        let links = |first: Vec<String>| Some(LinksOut { count: 40, first });
+        result.links_out = links(vec!["x".repeat(300); 4]);
+        assert_eq!(
+            fitting(result.clone()).unwrap().links_out,
+            links(vec!["x".repeat(300); 3])
+        );
         result.checkpoint = Some("x".repeat(2000));
         assert_eq!(fitting(result).unwrap_err().reason, Reason::ResultTooLarge);
     }

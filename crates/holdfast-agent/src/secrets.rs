@@ -1,34 +1,60 @@
-//! Credentials that the tool has in its environment must not reach logs or messages, even if the tool prints them.
+//! What the container has from Secrets must not reach logs or messages, even if the tool prints it.
 
+use crate::mask::Mask;
+use holdfast_api::assignment::{SecretFiles, SecretSources};
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt as _;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-const TELLING: [&str; 6] = ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "CREDENTIAL", "PRIVATE_KEY"];
-/// Shorter values would black out ordinary words.
+/// Parts of names of variables which tell that somebody wrote a credential into a tool's own environment.
+const TELLING: [&str; 9] = [
+    "PASS",
+    "_PWD",
+    "SECRET",
+    "TOKEN",
+    "CREDENTIAL",
+    "PRIVATE_KEY",
+    "ACCESS_KEY",
+    "API_KEY",
+    "_AUTH",
+];
+/// Shorter values of such variables are left: they are no more than a guess.
 const SHORTEST: usize = 6;
-const MASK: &[u8] = b"******";
+/// How much is read of mounted Secrets: each has at most 1 MiB.
+const FILES_MAX: u64 = 2 << 20;
+/// How deep directories of a mounted Secret are looked into.
+const DEPTH: usize = 8;
+/// How long a mount is waited for that kubelet is about to fill, because it has let the container start.
+const MOUNT_WAIT: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(100);
 
-/// The values to hide.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Secrets(Vec<Vec<u8>>);
+static KNOWN: OnceLock<Mask> = OnceLock::new();
 
-impl Secrets {
-    /// The values of variables whose names tell that they are credentials, the longest first.
-    pub(crate) fn among(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
-        let mut values: Vec<Vec<u8>> = variables
-            .into_iter()
-            .filter(|(name, value)| value.len() >= SHORTEST && tells(name))
-            .map(|(_, value)| value.as_bytes().to_vec())
-            .collect();
-        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        values.dedup();
-        Self(values)
+/// Reads what is to be hidden from now on; answers whether that is all. The first word counts.
+pub(crate) fn learn(sources: &SecretSources) -> bool {
+    let mut values: Vec<Vec<u8>> = variables(&sources.variables, std::env::vars_os()).collect();
+    let mut left = FILES_MAX;
+    for files in &sources.files {
+        wait_for(files);
+        read(Path::new(&files.path), "", files, (DEPTH, &mut left), &mut values);
     }
+    let _ = KNOWN.set(Mask::new(values));
+    left > 0
+}
 
-    /// The text with every secret masked.
-    pub(crate) fn hide(&self, text: &[u8]) -> Vec<u8> {
-        self.0.iter().fold(text.to_vec(), |text, secret| replace(&text, secret))
-    }
+/// What is to be hidden. Before anything is learned, that is what names of variables tell.
+pub(crate) fn known() -> &'static Mask {
+    KNOWN.get_or_init(|| Mask::new(variables(&[], std::env::vars_os())))
+}
+
+fn variables(named: &[String], all: impl Iterator<Item = (OsString, OsString)>) -> impl Iterator<Item = Vec<u8>> {
+    all.filter(|(name, value)| named.iter().any(|one| name == one.as_str()) || (value.len() >= SHORTEST && tells(name)))
+        .map(|(_, value)| value.into_vec())
 }
 
 fn tells(name: &OsStr) -> bool {
@@ -36,33 +62,42 @@ fn tells(name: &OsStr) -> bool {
     TELLING.iter().any(|word| name.contains(word))
 }
 
-fn replace(text: &[u8], secret: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.windows(secret.len()).position(|window| window == secret) {
-        let (before, from) = rest.split_at(at);
-        out.extend_from_slice(before);
-        out.extend_from_slice(MASK);
-        rest = from.get(secret.len()..).unwrap_or_default();
+fn wait_for(files: &SecretFiles) {
+    let began = Instant::now();
+    let is_empty = || fs::read_dir(&files.path).is_ok_and(|mut names| names.next().is_none());
+    while files.needed && is_empty() && began.elapsed() < MOUNT_WAIT {
+        sleep(PAUSE);
     }
-    out.extend_from_slice(rest);
-    out
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_of_telling_names_are_masked() {
-        let variables = [
-            ("DB_PASSWORD", "hunter22"),
-            ("DB_HOST", "database"),
-            ("API_TOKEN", "hunter22-long"),
-            ("MY_SECRET", "abc"),
-        ];
-        let secrets = Secrets::among(variables.map(|(name, value)| (name.into(), value.into())));
-        let hidden = secrets.hide(b"host=database pw=hunter22 hunter22-long abc hunter22");
-        assert_eq!(hidden, b"host=database pw=****** ****** abc ******");
+/// Reads a file, or the files of a directory; kubelet's own entries, which begin with two dots, lead to the same.
+fn read(at: &Path, name: &str, files: &SecretFiles, (depth, left): (usize, &mut u64), values: &mut Vec<Vec<u8>>) {
+    if files.except.iter().any(|one| one == name) {
+        return;
     }
+    if at.is_dir() {
+        let entries = fs::read_dir(at).into_iter().flatten().flatten();
+        for entry in entries.map(|entry| entry.file_name()) {
+            let own = entry.to_string_lossy();
+            if depth > 0 && !own.starts_with("..") {
+                let inner = PathBuf::from(name).join(&entry);
+                read(
+                    &at.join(&entry),
+                    &inner.to_string_lossy(),
+                    files,
+                    (depth - 1, left),
+                    values,
+                );
+            }
+        }
+        return;
+    }
+    // Never a pipe, which would be waited for.
+    let file = Some(at).filter(|at| at.is_file()).and_then(|at| File::open(at).ok());
+    let mut value = Vec::new();
+    if let Some(file) = file {
+        let _ = file.take(*left).read_to_end(&mut value);
+    }
+    *left = left.saturating_sub(value.len() as u64);
+    values.push(value);
 }

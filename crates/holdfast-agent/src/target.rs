@@ -1,46 +1,41 @@
-//! The volumes that a restore writes to: whether they may be written, and the mark that says they are half written.
+//! The volumes that a restore writes to: whether they may be written, and marked as half written meanwhile.
 
 use crate::args::Settings;
 use crate::failure::Failure;
+use crate::mark::{Mark, is_mark};
 use holdfast_api::condition::Reason;
-use holdfast_store::{Error, Folder, is_set_aside};
+use holdfast_store::{Error, Folder};
 use nix::unistd::syncfs;
-use serde_json::json;
+use std::ffi::OsString;
 use std::path::Path;
 
-/// The mark, at the root of a volume.
-const DIRTY_FILE: &str = ".holdfast-dirty";
 const LOST_AND_FOUND: &str = "lost+found";
 
 /// The volumes of a restore, open.
 pub(crate) struct Targets(Vec<Folder>);
 
 impl Targets {
-    /// Opens the volumes and refuses those with data, unless they may be replaced. A volume with our mark on it is
-    /// half written by an earlier attempt: what it holds is no data any more.
+    /// Opens the volumes and refuses those with data, unless they may be replaced. A volume with the mark of this restore
+    /// on it, or of one that this restore takes over, is half written: what it holds is no data any more.
     pub(crate) fn open(settings: &Settings) -> Result<Self, Failure> {
         let mut targets = Vec::new();
         for path in &settings.targets {
-            targets.push(open(path, settings.replace)?);
+            targets.push(open(path, settings)?);
         }
         Ok(Self(targets))
     }
 
     /// Marks every volume, so that no process starts on it unnoticed.
     pub(crate) fn mark(&self, settings: &Settings) -> Result<(), Failure> {
-        let mark = json!({
-            "v": 1,
-            "restoreUid": settings.restore_uid,
-            "backup": settings.name(),
-            "backupUid": settings.uid()?,
-            "since": jiff::Timestamp::now().to_string(),
-        });
-        let mark = format!("{mark}\n");
+        let mark = Mark {
+            v: 1,
+            restore_uid: settings.restore_uid.clone(),
+            backup: settings.name().to_owned(),
+            backup_uid: settings.uid()?.to_owned(),
+            since: jiff::Timestamp::now().to_string(),
+        };
         for target in &self.0 {
-            target
-                .remove_set_aside(DIRTY_FILE)
-                .and_then(|()| target.write(DIRTY_FILE, mark.as_bytes(), settings.pod_uid()))
-                .map_err(of_target)?;
+            mark.put(target, settings.pod_uid()).map_err(of_target)?;
         }
         Ok(())
     }
@@ -52,28 +47,32 @@ impl Targets {
             synced.map_err(of_target)?;
         }
         for target in &self.0 {
-            target
-                .remove_file(DIRTY_FILE)
-                .and_then(|()| target.sync())
-                .map_err(of_target)?;
+            Mark::remove(target).map_err(of_target)?;
         }
         Ok(())
     }
 }
 
-fn open(path: &Path, replace: bool) -> Result<Folder, Failure> {
+fn open(path: &Path, settings: &Settings) -> Result<Folder, Failure> {
     let folder = Folder::open_root(path).map_err(of_target)?;
     let names = folder.names().map_err(of_target)?;
-    let ours = |name: &std::ffi::OsString| name == DIRTY_FILE;
-    // A mark that was cut off before it stood: nothing was written after it.
-    let known = |name: &std::ffi::OsString| name == LOST_AND_FOUND || is_set_aside(DIRTY_FILE, name);
-    if replace || names.iter().any(ours) || names.iter().all(known) {
+    let is_data = |name: &&OsString| *name != LOST_AND_FOUND && !is_mark(name);
+    let found = names.iter().filter(is_data).count();
+    if found == 0 || settings.replace {
         return Ok(folder);
     }
+    let marks = Mark::restores_on(&folder).map_err(of_target)?;
+    if marks.iter().any(|uid| settings.may_overwrite(uid)) {
+        return Ok(folder);
+    }
+    let half = if marks.is_empty() {
+        ""
+    } else {
+        ", once half written by a restore that this one does not take over"
+    };
     let text = format!(
-        "the target volume at {} holds {} files or directories: say replace to overwrite them",
+        "the target volume at {} holds {found} files or directories{half}: say replace to overwrite them",
         path.display(),
-        names.iter().filter(|name| !known(name)).count()
     );
     Err(Failure::new(Reason::TargetHasData, text))
 }

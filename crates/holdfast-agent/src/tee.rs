@@ -1,7 +1,7 @@
 //! The tool's output: to the pod's log and to a bounded file in the repository, line by line, secrets masked.
 
 use crate::log::say;
-use crate::secrets::Secrets;
+use crate::mask::{Mask, Stream};
 use holdfast_store::Folder;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -68,11 +68,15 @@ impl LogFile {
 
 impl Tee {
     /// Reads `from` to its end in a thread of its own.
-    pub(crate) fn start(from: impl Read + Send + 'static, log: Option<LogFile>, secrets: Secrets) -> io::Result<Self> {
+    pub(crate) fn start(
+        from: impl Read + Send + 'static,
+        log: Option<LogFile>,
+        mask: &'static Mask,
+    ) -> io::Result<Self> {
         let (done, wait) = channel();
         std::thread::Builder::new().name("tee".to_owned()).spawn(move || {
             // Nobody listens any more if the agent has given up waiting.
-            let _ = done.send(copy(from, log, &secrets));
+            let _ = done.send(copy(from, log, mask));
         })?;
         Ok(Self(wait))
     }
@@ -84,7 +88,8 @@ impl Tee {
     }
 }
 
-fn copy(mut from: impl Read, mut log: Option<LogFile>, secrets: &Secrets) -> Vec<u8> {
+fn copy(mut from: impl Read, mut log: Option<LogFile>, mask: &Mask) -> Vec<u8> {
+    let mut masked = Stream::new(mask);
     let mut pending = Vec::new();
     let mut tail = Vec::new();
     let mut buffer = vec![0; CHUNK];
@@ -95,7 +100,7 @@ fn copy(mut from: impl Read, mut log: Option<LogFile>, secrets: &Secrets) -> Vec
             Err(_) => 0,
         };
         pending.extend_from_slice(buffer.get(..read).unwrap_or_default());
-        // Whole lines, so that a secret is never split; what has no line end is passed on when it gets long.
+        // Whole lines, so that the agent's own do not come between; what has no line end is passed on when it gets long.
         let end = pending
             .iter()
             .rposition(|byte| matches!(byte, b'\n' | b'\r'))
@@ -106,7 +111,7 @@ fn copy(mut from: impl Read, mut log: Option<LogFile>, secrets: &Secrets) -> Vec
             end
         };
         let lines: Vec<u8> = pending.drain(..end).collect();
-        emit(&secrets.hide(&lines), log.as_mut(), &mut tail);
+        emit(&masked.pass(&lines, read == 0), log.as_mut(), &mut tail);
         if read == 0 {
             return tail;
         }

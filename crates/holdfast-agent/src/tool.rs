@@ -1,8 +1,10 @@
 //! Runs a tool: a child in its own process group, its output teed, signals passed on, orphans reaped.
 
+use crate::command_line::CommandLine;
 use crate::failure::Failure;
+use crate::memory::Memory;
 use crate::processes::{Ended, end_rest, wait_for};
-use crate::secrets::Secrets;
+use crate::secrets;
 use crate::signals::Signals;
 use crate::tee::{LogFile, Tee};
 use holdfast_api::condition::Reason;
@@ -19,27 +21,27 @@ use std::time::Duration;
 const OUTPUT_WAIT: Duration = Duration::from_secs(10);
 /// Where programs are looked for without a PATH (`confstr(_CS_PATH)`, as `execvp` does).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
-/// Ours alone: they can be long, and say nothing to a tool.
-const NOT_FOR_TOOLS: [&str; 2] = ["HOLDFAST_SPEC", "HOLDFAST_PURGE"];
 
 /// Runs the tool to its end.
 ///
 /// # Errors
-/// [`Reason::BadConfiguration`] if it cannot be started, [`Reason::Cancelled`] if we were told to stop,
-/// [`Reason::ToolFailed`] with the end of its output if it fails.
+/// [`Reason::BadConfiguration`] if it cannot be started, [`Reason::Interrupted`] if we were told to stop,
+/// [`Reason::OutOfMemory`] if the kernel ended a process of it for that, [`Reason::ToolFailed`] with the end of its output
+/// if it fails, [`Reason::ProcessesLeft`] if it ends before its processes do.
 pub(crate) fn run(
-    argv: &[OsString],
+    line: &CommandLine,
     backup_dir: Option<&Path>,
     log: Option<LogFile>,
     signals: &Signals,
 ) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::new(Reason::ToolFailed, format!("start the tool: {error}"));
-    let (program, arguments) = argv
+    let (program, arguments) = line
+        .argv
         .split_first()
         .ok_or_else(|| Failure::new(Reason::BadConfiguration, "the tool has no command"))?;
     set_child_subreaper(true).map_err(|errno| failed(errno.into()))?;
     let (reader, writer) = std::io::pipe().map_err(failed)?;
-    let tee = Tee::start(reader, log, Secrets::among(std::env::vars_os())).map_err(failed)?;
+    let tee = Tee::start(reader, log, secrets::known()).map_err(failed)?;
     let mut command = Command::new(program);
     command
         .args(arguments)
@@ -50,9 +52,7 @@ pub(crate) fn run(
     if let Some(dir) = backup_dir {
         command.env("BACKUP_DIR", dir);
     }
-    for name in NOT_FOR_TOOLS {
-        command.env_remove(name);
-    }
+    let memory = Memory::now();
     let child = command.spawn().map_err(|error| unstartable(program, &error))?;
     // It holds the pipe's other end, which must be the tool's alone.
     drop(command);
@@ -60,15 +60,16 @@ pub(crate) fn run(
     let pid = pid.map_err(|error| Failure::new(Reason::ToolFailed, error.to_string()))?;
     signals.set_group(Some(pid));
     let ended = wait_for(pid);
-    end_rest(signals);
+    let left = end_rest(signals);
     signals.set_group(None);
     let tail = tee.tail(OUTPUT_WAIT);
     if let Some(signal) = signals.seen() {
         let text = format!("the pod was told to stop ({signal}) before the tool was done");
-        return Err(Failure::new(Reason::Cancelled, text));
+        return Err(Failure::new(Reason::Interrupted, text));
     }
     let text = match ended {
-        Ended::Exited(0) => return Ok(()),
+        Ended::Exited(0) if left.is_empty() => return Ok(()),
+        Ended::Exited(0) => return Err(unfinished(&left)),
         Ended::Exited(code) => format!("the tool exited with code {code}"),
         Ended::Killed(signal) => format!("the tool was ended by {signal}"),
         Ended::Unknown => "the tool's exit code is unknown".to_owned(),
@@ -78,6 +79,10 @@ pub(crate) fn run(
     } else {
         format!(": {tail}")
     };
+    if let Some(limit) = memory.ran_out() {
+        let text = format!("the tool needed more memory than its limit{limit}, and the kernel ended it; {text}{end}");
+        return Err(Failure::new(Reason::OutOfMemory, text));
+    }
     Err(Failure::new(Reason::ToolFailed, format!("{text}{end}")))
 }
 
@@ -103,6 +108,15 @@ pub(crate) fn check(argv: &[OsString]) -> Result<(), Failure> {
         }
     }
     Err(unstartable(program, &found.into()))
+}
+
+/// What a process was to write when it was ended is missing or cut off, whatever the tool said.
+fn unfinished(left: &[String]) -> Failure {
+    let text = format!(
+        "the tool exited with code 0, but left processes running that had to be ended: {}; what they wrote may not be whole",
+        left.join(", ")
+    );
+    Failure::new(Reason::ProcessesLeft, text)
 }
 
 /// The command itself is not shown: an argument may hold what must not be.

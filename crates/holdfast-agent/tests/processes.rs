@@ -30,7 +30,7 @@ fn a_stop_is_passed_on_to_the_tool_and_nothing_is_sealed() {
     assert!(ended.output.contains("stopping"), "{ended:?}");
     assert_eq!(
         (ended.code, ended.result.reason()),
-        (Some(1), Some(Reason::Cancelled)),
+        (Some(1), Some(Reason::Interrupted)),
         "{ended:?}"
     );
     assert!(!bench.at("ns/shop/b1/holdfast.json").exists());
@@ -91,14 +91,17 @@ fn what_outlives_the_tool_is_reaped_before_the_seal() {
 }
 
 #[test]
-fn a_process_that_never_ends_is_ended() {
+fn a_process_that_never_ends_is_ended_and_fails_the_run() {
     let bench = Bench::new();
     let pid = bench.beside("pid");
     let script = "setsid sh -c 'echo $$ >$PIDFILE; exec sleep 600' & until [ -s $PIDFILE ]; do sleep 0.05; done; echo a >$BACKUP_DIR/a";
     let ended = bench.backup(script).env("PIDFILE", &pid).run();
-    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.result.reason(), Some(Reason::ProcessesLeft), "{ended:?}");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.output.contains("they get SIGTERM"), "{ended:?}");
+    assert!(ended.result.message.unwrap().contains("`sleep` (pid "));
     assert!(is_gone(pid_in(&pid).unwrap()));
+    assert!(!bench.at("ns/shop/b1/holdfast.json").exists());
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::fs;
 use std::path::PathBuf;
 use support::{Agent, Bench, Ended, read};
 
+const MARK: &str = "user.holdfast.dirty";
+
 struct Stage {
     bench: Bench,
     digest: String,
@@ -38,8 +40,34 @@ impl Stage {
         self.agent(&["restore", "--", script])
     }
 
-    fn mark(&self) -> PathBuf {
+    /// The mark as earlier versions set it, and as it is where there are no attributes.
+    fn mark_file(&self) -> PathBuf {
         self.target.join(".holdfast-dirty")
+    }
+
+    /// What the mark says, none without one.
+    fn mark(&self) -> Option<String> {
+        let mut buffer = vec![0; 4096];
+        match rustix::fs::getxattr(&self.target, MARK, &mut buffer) {
+            Ok(length) => Some(String::from_utf8(buffer[..length].to_vec()).unwrap()),
+            Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn set_mark(&self, restore: &str) {
+        let mark = format!(r#"{{"v":1,"restoreUid":"{restore}","backup":"b1","backupUid":"u-1","since":""}}"#);
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(&self.target, MARK, mark.as_bytes(), flags).unwrap();
+    }
+
+    fn names(&self) -> Vec<String> {
+        let names = fs::read_dir(&self.target).unwrap();
+        let mut names: Vec<_> = names
+            .map(|one| one.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
     }
 }
 
@@ -58,17 +86,94 @@ fn a_backup_is_verified_and_restored() {
         "{verified:?}"
     );
     assert_eq!(verified.result.bytes, Some(8));
-    let script = "cp $TARGET/.holdfast-dirty $TARGET/seen && cp -r $BACKUP_DIR/d $TARGET/";
-    let restored = stage.restore(script).run();
+    let go = stage.bench.beside("go");
+    let script = "cp -r $BACKUP_DIR/d $TARGET/ && until [ -e $GO ]; do sleep 0.05; done";
+    let restore = stage.restore(script).env("GO", &go).spawn();
+    support::until("the tool has written", || stage.target.join("d/b").exists());
+    let mark = stage.mark().unwrap();
+    assert!(mark.contains("r-1") && mark.contains("b1"), "{mark}");
+    fs::write(&go, "").unwrap();
+    let restored = restore.wait();
     assert_eq!(
         (restored.code, restored.result.outcome, restored.result.dirty),
         (Some(0), Outcome::Restored, false),
         "{restored:?}"
     );
     assert_eq!(read(stage.target.join("d/b")), "two\n");
-    let seen = read(stage.target.join("seen"));
-    assert!(seen.contains("r-1") && seen.contains("b1"), "{seen}");
-    assert!(!stage.mark().exists());
+    assert_eq!(stage.mark(), None);
+}
+
+#[test]
+fn a_tool_that_wants_an_empty_directory_finds_one() {
+    let stage = Stage::new();
+    fs::remove_dir(stage.target.join("lost+found")).unwrap();
+    let script = r#"[ -z "$(ls -A $TARGET)" ] && cp $BACKUP_DIR/a $TARGET/"#;
+    // Also after an earlier attempt was cut off before it wrote.
+    stage.set_mark("r-1");
+    let restored = stage.restore(script).run();
+    assert_eq!(restored.code, Some(0), "{restored:?}");
+    assert_eq!((stage.names(), stage.mark()), (vec!["a".to_owned()], None));
+}
+
+#[test]
+fn a_mark_counts_only_for_its_restore_and_one_that_takes_it_over() {
+    let overwrite = "cp $BACKUP_DIR/a $TARGET/data";
+    for (mark, takes_over, may) in [
+        ("r-0", "", false),
+        ("r-0", "r-8,r-9", false),
+        ("", "", false),
+        ("r-1", "", true),
+        ("r-0", "r-8,r-0", true),
+    ] {
+        for legacy in [false, true] {
+            let stage = Stage::new();
+            fs::write(stage.target.join("data"), "precious").unwrap();
+            if legacy {
+                fs::write(
+                    stage.mark_file(),
+                    format!(r#"{{"v":1,"restoreUid":"{mark}","backup":"b1","backupUid":"u-1","since":""}}"#),
+                )
+                .unwrap();
+            } else {
+                stage.set_mark(mark);
+            }
+            let run = |agent: Agent| agent.env("HOLDFAST_TAKES_OVER", takes_over).run();
+            let (checked, ended) = (run(stage.agent(&["verify"])), run(stage.restore(overwrite)));
+            if may {
+                assert_eq!(
+                    (checked.code, ended.code),
+                    (Some(0), Some(0)),
+                    "{mark} {takes_over} {legacy}: {ended:?}"
+                );
+                assert_eq!(
+                    (stage.names(), stage.mark()),
+                    (vec!["data".to_owned(), "lost+found".to_owned()], None)
+                );
+            } else {
+                refused(&checked, Reason::TargetHasData);
+                refused(&ended, Reason::TargetHasData);
+                assert_eq!(read(stage.target.join("data")), "precious");
+            }
+        }
+    }
+}
+
+#[test]
+fn where_there_are_no_attributes_the_mark_is_a_file() {
+    let stage = Stage::new();
+    let none: Option<&str> = None;
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("ramfs"), &stage.target, Some("ramfs"), flags, none).unwrap();
+    let failed = stage
+        .restore("cp $TARGET/.holdfast-dirty $TARGET/half && rm $TARGET/.holdfast-dirty; exit 3")
+        .run();
+    let marked = stage.mark_file().exists();
+    let again = stage.restore("mv $TARGET/half $TARGET/seen").run();
+    let (names, seen) = (stage.names(), fs::read_to_string(stage.target.join("seen")));
+    nix::mount::umount(&stage.target).unwrap();
+    assert!(failed.result.dirty && marked, "{failed:?}");
+    assert_eq!((again.code, names), (Some(0), vec!["seen".to_owned()]), "{again:?}");
+    assert!(seen.unwrap().contains("r-1"));
 }
 
 #[test]
@@ -76,12 +181,14 @@ fn a_failed_restore_leaves_its_mark_and_may_be_tried_again() {
     let stage = Stage::new();
     let failed = stage.restore("echo half >$TARGET/half; exit 3").run();
     refused(&failed, Reason::ToolFailed);
-    assert!(failed.result.dirty && stage.mark().exists());
-    let emptied = stage.restore("rm $TARGET/.holdfast-dirty; exit 3").run();
-    assert!(emptied.result.dirty && stage.mark().exists(), "{emptied:?}");
+    assert!(failed.result.dirty && stage.mark().is_some());
+    let emptied = stage
+        .restore("rm -r $TARGET/* $TARGET/.[!.]*; echo half >$TARGET/half; exit 3")
+        .run();
+    assert!(emptied.result.dirty && stage.mark().is_some(), "{emptied:?}");
     let again = stage.restore("rm $TARGET/half; cp $BACKUP_DIR/a $TARGET/").run();
     assert_eq!((again.code, again.result.dirty), (Some(0), false), "{again:?}");
-    assert!(!stage.mark().exists());
+    assert_eq!(stage.mark(), None);
 }
 
 #[test]
@@ -91,7 +198,7 @@ fn a_target_with_data_is_left_alone_unless_it_may_be_replaced() {
     refused(&stage.agent(&["verify"]).run(), Reason::TargetHasData);
     refused(&stage.restore("rm -r $TARGET/data").run(), Reason::TargetHasData);
     assert_eq!(read(stage.target.join("data")), "precious");
-    assert!(!stage.mark().exists());
+    assert_eq!(stage.mark(), None);
     let replaced = stage
         .restore("cp $BACKUP_DIR/a $TARGET/data")
         .env("HOLDFAST_REPLACE", "true")
@@ -109,12 +216,7 @@ fn a_mark_that_was_cut_off_is_no_data_and_goes() {
     assert_eq!(stage.agent(&["verify"]).run().code, Some(0));
     let restored = stage.restore("cp $BACKUP_DIR/a $TARGET/").run();
     assert_eq!(restored.code, Some(0), "{restored:?}");
-    let mut names: Vec<_> = fs::read_dir(&stage.target)
-        .unwrap()
-        .map(|one| one.unwrap().file_name())
-        .collect();
-    names.sort();
-    assert_eq!(names, ["a", "lost+found"]);
+    assert_eq!(stage.names(), ["a", "lost+found"]);
 }
 
 #[test]
@@ -154,7 +256,7 @@ fn damage_is_found_before_anything_is_touched() {
         refused(&stage.agent(&["verify"]).run(), reason);
         if seen_by_restore {
             refused(&stage.restore("touch $TARGET/touched").run(), reason);
-            assert!(!stage.target.join("touched").exists() && !stage.mark().exists());
+            assert!(!stage.target.join("touched").exists() && stage.mark().is_none());
         }
     }
     let stage = Stage::new();

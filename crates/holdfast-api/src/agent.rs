@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BackupLogStatus, condition::Reason};
+use crate::{BackupLogStatus, condition::Reason, text::printable};
 
 /// The largest result, in bytes. Kubernetes keeps 4 KiB of a container's message and 12 KiB of a pod's,
 /// and cuts what is longer without a word.
@@ -57,7 +57,8 @@ pub struct AgentResult {
     /// What happened, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Sum of the files' sizes; after a purge, of those that were removed, also by one that failed.
+    /// Sum of the files' sizes; after a purge, of those that were removed, also by one that failed; after a failed run,
+    /// of what it had written and is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// Number of files.
@@ -81,12 +82,26 @@ pub struct AgentResult {
     /// Identity of the repository's volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,
+    /// Symbolic links in the backup that lead out of it: what they point to is not part of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub links_out: Option<LinksOut>,
     /// How many backups were removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purged: Option<u32>,
     /// Whether target volumes were left half written.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dirty: bool,
+}
+
+/// Links that lead out of a backup.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinksOut {
+    /// How many there are.
+    pub count: u64,
+    /// The first of them, as `path -> target`, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first: Vec<String>,
 }
 
 /// The result does not fit.
@@ -122,7 +137,7 @@ impl AgentResult {
     pub fn failed(reason: Reason, message: &str) -> Self {
         let mut failed = Self {
             reason: Some(reason.as_str().to_owned()),
-            message: Some(message.chars().take(300).collect()),
+            message: Some(printable(message).chars().take(300).collect()),
             ..Self::new(Outcome::Failed)
         };
         // JSON writes some characters as six bytes.

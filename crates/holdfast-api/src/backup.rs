@@ -44,10 +44,10 @@ pub struct BackupSpec {
     /// What kind of backup this is.
     #[serde(default)]
     pub backup_type: BackupType,
-    /// The Backup that an incremental one builds on.
+    /// The Backup that an incremental one builds on. None is made by this version: the backup is a full one, and says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_backup_name: Option<String>,
-    /// Holdfast's own. Stops a Backup that runs; it then ends as Failed.
+    /// Holdfast's own. Ends a Backup that waits or runs, as Failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel: Option<bool>,
     /// Holdfast's own. How long the run may take, in seconds from its start.
@@ -134,7 +134,8 @@ pub struct BackupStatus {
     /// How long the run took, for example 1m30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
-    /// What the backup takes in its repository, for example 1.2Gi.
+    /// What the backup takes in its repository, for example 1.2Gi; of a Failed one what its last attempt had written, which
+    /// is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total_size: Option<String>,
     /// Why the Backup failed.

@@ -10,7 +10,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{TargetCluster, Unknown, schema};
+use crate::{TargetCluster, Unknown, Waiting, schema};
 
 /// What is backed up, when, where to, and for how long.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -264,6 +264,9 @@ pub struct BackupPolicyStatus {
     /// When a Backup of this policy last completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_successful_time: Option<Time>,
+    /// Holdfast's own. What is waited for: a name in the policy that does not exist yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
     /// Holdfast's own. Ready, Reconciling and Stalled, with a reason each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]

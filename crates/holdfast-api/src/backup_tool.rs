@@ -1,11 +1,14 @@
 //! Kind BackupTool.
 
-use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, ResourceRequirements};
+use k8s_openapi::{
+    api::core::v1::{EnvFromSource, EnvVar, ResourceRequirements},
+    apimachinery::pkg::apis::meta::v1::Condition,
+};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::schema;
+use crate::{Unknown, schema};
 
 /// How one kind of database is backed up and restored.
 #[derive(Clone, CustomResource, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -112,6 +115,35 @@ pub enum PodRestoreScope {
     ReadWrite,
 }
 
-/// A tool has no status.
+/// Whether a tool can be used.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+pub enum BackupToolPhase {
+    /// It can be used.
+    #[default]
+    Available,
+    /// It cannot be used.
+    Failed,
+}
+
+/// What Holdfast found about a tool.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
-pub struct BackupToolStatus {}
+#[serde(rename_all = "camelCase")]
+pub struct BackupToolStatus {
+    /// Holdfast's own. Whether the tool can be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<BackupToolPhase>,
+    /// Holdfast's own. Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_reason: Option<String>,
+    /// Holdfast's own. Ready, Reconciling and Stalled, with a reason each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+    /// Holdfast's own. The generation that this status was found for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Members of a newer version.
+    #[serde(flatten)]
+    #[schemars(skip)]
+    pub unknown: Unknown,
+}

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 pub use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 pub use crate::reason::{Origin, Reason, Shown};
+use crate::text::printable;
 
 /// The object is as its spec asks.
 pub const READY: &str = ConditionType::Ready.as_str();
@@ -53,10 +54,12 @@ macro_rules! condition_types {
 }
 
 condition_types! {
-    Ready: Own, "all but BackupTool", "The object is as its spec asks.";
-    Reconciling: Own, "all but BackupTool", "Work on the object goes on.";
-    Stalled: Own, "all but BackupTool", "Work on the object cannot go on without help: the message says what to do.";
+    Ready: Own, "all", "The object is as its spec asks.";
+    Reconciling: Own, "all", "Work on the object goes on.";
+    Stalled: Own, "all", "Work on the object cannot go on without help: the message says what to do.";
     Scheduled: Own, "BackupPolicy", "A schedule of the policy is on and can be used.";
+    FieldsIgnored: Own, "Backup", "Fields of the spec have no effect in this version: the message names them.";
+    LinksLeadOut: Own, "Backup", "Symbolic links in the backup lead out of it: what they point to is not part of it.";
     Verified: Own, "RestoreJob", "The backup's digests are right. False: they are not, or could not be checked.";
     Writing: Own, "RestoreJob", "Volumes of the target have been given to a tool that writes them.";
     StorageProviderReady: Original, "BackupRepo", "The provider exists and is Ready.";
@@ -141,7 +144,7 @@ impl Conditions {
             .set(ConditionType::Stalled, stalled, reason, &message)
     }
 
-    /// Sets one condition to exactly this text, as far as the API server takes it (32 KiB).
+    /// Sets one condition to exactly this text, as far as it is text and the API server takes it (32 KiB).
     pub fn set(&mut self, kind: ConditionType, status: impl Into<Status>, reason: Reason, text: &str) -> &mut Self {
         let known = self.list.iter().position(|condition| condition.type_ == kind.as_str());
         let before = known.map(|at| self.list.remove(at));
@@ -149,7 +152,7 @@ impl Conditions {
         let since = before.filter(|before| before.status == status);
         let condition = Condition {
             last_transition_time: since.map_or(Time(self.now), |before| before.last_transition_time),
-            message: text.chars().take(MESSAGE_MAX).collect(),
+            message: printable(text).chars().take(MESSAGE_MAX).collect(),
             observed_generation: Some(self.generation),
             reason: reason.as_str().to_owned(),
             status: status.to_owned(),
@@ -267,6 +270,9 @@ mod tests {
         conditions.set(ConditionType::Verified, false, Reason::ToolFailed, &long);
         let cut = &find(&conditions.list, ConditionType::Verified).unwrap().message;
         assert_eq!(cut.chars().count(), MESSAGE_MAX);
+        conditions.set(ConditionType::Verified, false, Reason::ToolFailed, "\x1b[31mred\0");
+        let raw = &find(&conditions.list, ConditionType::Verified).unwrap().message;
+        assert_eq!(raw, "\\x1b[31mred\\x00");
         assert!(conditions.has(ConditionType::Verified) && !conditions.holds(ConditionType::Verified));
         assert!(!conditions.remove(ConditionType::Verified).has(ConditionType::Verified));
     }

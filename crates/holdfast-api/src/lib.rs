@@ -6,6 +6,7 @@
 #![allow(clippy::duplicated_attributes)] // kube takes one `derive` for each trait.
 
 pub mod agent;
+pub mod assignment;
 mod backup;
 mod backup_policy;
 mod backup_repo;
@@ -26,6 +27,7 @@ mod schema;
 mod service;
 mod storage_provider;
 pub mod suspend_lock;
+pub mod text;
 
 pub use backup::{
     Backup, BackupLogStatus, BackupPhase, BackupSnapshotStatus, BackupSpec, BackupStatus, BackupToolManifestsStatus,
@@ -41,7 +43,8 @@ pub use backup_repo::{
     RepoTrouble,
 };
 pub use backup_tool::{
-    BackupTool, BackupToolSpec, BackupToolStatus, DeployKind, LogicalConfig, PhysicalConfig, PodRestoreScope,
+    BackupTool, BackupToolPhase, BackupToolSpec, BackupToolStatus, DeployKind, LogicalConfig, PhysicalConfig,
+    PodRestoreScope,
 };
 pub use common::{BackupPolicySecret, SecretReference, TargetCluster};
 pub use location::{Access, Location, MountAccess, RepositoryReference};

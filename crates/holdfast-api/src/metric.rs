@@ -71,6 +71,7 @@ const EXECUTOR: &[Service] = &[Service::Executor];
 const REPO_MANAGER: &[Service] = &[Service::RepoManager];
 const GC: &[Service] = &[Service::Gc];
 const RESTORE: &[Service] = &[Service::Restore];
+const WHO_FAILS: &[Service] = &[Service::Scheduler, Service::Executor];
 
 macro_rules! metrics {
     ($($id:ident: $services:ident, $kind:ident, $name:literal [$($label:literal),*], $unit:literal, $help:literal;)*) => {
@@ -111,6 +112,8 @@ metrics! {
     BUS_WOKEN: EVERY, COUNTER, "bus_woken_total" ["consumer"], "messages", "Event messages that woke a queue.";
     BUS_CONSUMER_ERRORS: EVERY, COUNTER, "bus_consumer_errors_total" ["consumer"], "errors", "Times that a consumer began anew.";
 
+    BACKUP_FAILURES: WHO_FAILS, COUNTER, "backup_failures_total" ["namespace", "policy", "reason"], "backups", "Backups that ended as Failed, by reason: before they began (scheduler) and after (executor). No policy: there is none of that name.";
+
     SCHEDULER_LAST_SUCCESS: SCHEDULER, GAUGE, "last_success_timestamp_seconds" ["namespace", "policy"], "seconds", "When a backup of the policy last completed, as Unix time.";
     SCHEDULER_LAST_SLOT: SCHEDULER, GAUGE, "last_slot_timestamp_seconds" ["namespace", "policy"], "seconds", "The newest slot that a backup was made for, as Unix time.";
     SCHEDULER_NEXT_SLOT: SCHEDULER, GAUGE, "next_slot_timestamp_seconds" ["namespace", "policy"], "seconds", "When the policy's schedule comes due next, as Unix time.";
@@ -120,8 +123,6 @@ metrics! {
 
     EXECUTOR_ACTIVE: EXECUTOR, GAUGE, "active_backups" ["phase"], "backups", "Backups that are not over, by phase.";
     EXECUTOR_STEPS: EXECUTOR, SLOW, "backup_step_seconds" ["step"], "seconds", "Duration of a Backup's steps: admitted to started, started to job, started to completed.";
-    EXECUTOR_FAILURES: EXECUTOR, COUNTER, "backup_failures_total" ["namespace", "policy", "reason"], "backups", "Backups that ended as Failed, by reason.";
-    EXECUTOR_LAST_SUCCESS: EXECUTOR, GAUGE, "last_success_timestamp_seconds" ["namespace", "policy"], "seconds", "When a Backup last completed, as Unix time.";
 
     REPO_PHASE: REPO_MANAGER, GAUGE, "repo_phase_repos" ["repo", "phase"], "repos", "1 for the phase that the repository is in, 0 for the others.";
     REPO_PROVIDERS: REPO_MANAGER, GAUGE, "provider_phase_providers" ["phase"], "providers", "Storage providers in the phase.";

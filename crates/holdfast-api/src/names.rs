@@ -76,8 +76,19 @@ pub const ANNOTATION_TRACEPARENT: &str = "holdfast.io/traceparent";
 pub const ANNOTATION_HELD: &str = "holdfast.io/held";
 /// The full name of the owner, where the child's own name had to be cut.
 pub const ANNOTATION_FULL_NAME: &str = "holdfast.io/full-name";
+/// On a tool's pod: [`crate::assignment::Assignment`] as JSON, which the agent reads as a file.
+pub const ANNOTATION_ASSIGNMENT: &str = "holdfast.io/assignment";
 /// On a repository's claim: the identity that its volume was given.
 pub const ANNOTATION_REPOSITORY: &str = "holdfast.io/repository";
+/// What keeps Argo CD and Flux from pruning a Backup that a schedule made: it bears the labels of the application, and none
+/// of the manifests that they apply.
+pub const NOT_PRUNED: [(&str, &str); 3] = [
+    ("argocd.argoproj.io/compare-options", "IgnoreExtraneous"),
+    ("argocd.argoproj.io/sync-options", "Prune=false"),
+    ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
+];
+/// On a Backup that waits for its repository's claim: why the API server refuses that claim.
+pub const ANNOTATION_CLAIM_REFUSED: &str = "holdfast.io/claim-refused";
 /// `true` on a policy whose backups may be empty.
 pub const ANNOTATION_ALLOW_EMPTY: &str = "holdfast.io/allow-empty";
 /// On a Backup whose check before a restore failed: what was found. It counts as no good copy any more, and is restored only

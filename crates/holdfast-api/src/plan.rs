@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::{api::core::v1::LocalObjectReference, apimachinery::pkg::apis::meta::v1::Time};
+use k8s_openapi::{
+    api::core::v1::{LocalObjectReference, PodSecurityContext, Toleration},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -114,6 +117,14 @@ pub struct JobWork {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::any_objects")]
     pub image_pull_secrets: Vec<LocalObjectReference>,
+    /// What the target pod tolerates: every later pod that works on this backup does too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::any_objects")]
+    pub tolerations: Vec<Toleration>,
+    /// As whom the target pod runs: where nothing may run as root, every later pod that works on this backup runs so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::any_object")]
+    pub security_context: Option<Box<PodSecurityContext>>,
     /// Members of a newer version.
     #[serde(flatten)]
     #[schemars(skip)]
@@ -193,6 +204,9 @@ pub struct Waiting {
     /// Since when anything has been waited for; it stays when the reason changes.
     #[serde(default = "epoch")]
     pub since: Time,
+    /// Whether it is told with the cluster's own words, which may come later than the wait.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quoted: bool,
     /// Members of a newer version.
     #[serde(flatten)]
     #[schemars(skip)]

@@ -127,7 +127,7 @@ reasons! {
     BackupNotSupported: Original, Both, Trouble, "The policy has no section for this type of backup: add it, or use another type.";
     InvalidPolicy: Own, Both, Trouble, "The policy contradicts itself or cannot be understood: the message names the field.";
     InvalidSchedule: Own, Both, Trouble, "The cron expression cannot be understood or never comes due: correct it.";
-    InvalidPathPrefix: Own, Both, Trouble, "The path prefix holds parts that could leave the repository: use letters, digits, '-', '_', '.' and '/'.";
+    InvalidPathPrefix: Own, Both, Trouble, "The path prefix holds parts that could leave the repository or pass for an option: use letters, digits, '-', '_', '.' and '/', and begin no part with '-' or '.'.";
     InvalidSelector: Own, Both, Trouble, "The selector is empty or malformed: an empty one would match every pod of the namespace.";
     InvalidLogfileBackupName: Original, Both, Trouble, "Log backups are created by their schedule and bear its name: enable the logfile schedule.";
     BackupScheduleDisabled: Original, Both, Trouble, "The schedule for this type is off: enable it in the policy.";
@@ -139,12 +139,19 @@ reasons! {
     Unschedulable: Own, Both, Trouble, "No node takes the pod: the message holds the scheduler's reasons.";
     ImagePull: Own, Both, Trouble, "The image cannot be pulled: check its name and the pull Secrets.";
     MountFailed: Own, Both, Trouble, "A volume cannot be mounted: the message names it.";
-    PodPending: Own, Both, Trouble, "The pod has not started yet.";
+    PodPending: Own, Both, Trouble, "The pod has not started yet; it does by itself once nothing is in its way.";
     ContainerConfig: Own, Both, Trouble, "The container cannot be created: a Secret, ConfigMap or key that it needs is missing.";
+    JobSuspended: Own, Conditions, Trouble, "Somebody, perhaps a queueing controller, has suspended the Job: it goes on when spec.suspend of the Job is false again.";
+    NodeCordoned: Own, Both, Trouble, "The database's node is cordoned, and nothing new is started there: the run goes on after kubectl uncordon.";
     JobRunning: Own, Conditions, Progress, "The tool is at work.";
     BackupJobFailed: Original, Both, Trouble, "The backup's Job failed: see the message and the tool's log.";
     ToolFailed: Own, Both, Trouble, "The tool ended with an error: see the end of its log in the message.";
+    ProcessesLeft: Own, Both, Trouble, "The tool ended while processes that it had started still ran, and they had to be ended: let it wait for them (`wait`, a pipe in place of `>(...)`), and stop daemons before it ends.";
+    Interrupted: Own, Both, Trouble, "The pod was told to stop before its work was done, as by a drain, an eviction or a suspended Job: it is done again.";
+    OutOfMemory: Own, Both, Trouble, "The tool needed more memory than its container may have: raise resources.limits.memory of the BackupTool.";
+    InvalidTool: Own, Both, Trouble, "The BackupTool cannot be run as it is: the message names the field.";
     EmptyOutput = 83: Own, Both, Trouble, "The tool ended well but wrote nothing: correct its commands, or annotate the policy with holdfast.io/allow-empty=true.";
+    LinksLeadOut: Own, Conditions, Trouble, "What these links point to is not part of the backup: let the tool copy it too, or the links be followed.";
     ResultTooLarge = 84: Own, Both, Trouble, "What the tool reports does not fit the result of 1 KiB: shorten userContext and checkpoint in backup.info.";
     BadConfiguration = 80: Own, Both, Trouble, "The agent was given settings that it cannot use: the message names them.";
     RepositoryFull: Own, Both, Trouble, "The repository's volume is full: enlarge it, or delete backups.";
@@ -188,6 +195,7 @@ reasons! {
     InProgress: Own, Conditions, Progress, "The run has started.";
     Expired: Own, Events, Progress, "The Backup's time was over.";
     HistoryLimitExceeded: Own, Events, Progress, "There are more scheduled backups than backupsHistoryLimit.";
+    FailedLimitExceeded: Own, Events, Progress, "Of the scheduled Backups that failed, a policy keeps the newest few of each type.";
     Purging: Own, Conditions, Progress, "The backup's files are being removed.";
     PurgeFailed: Own, Conditions, Trouble, "The backup's files could not be removed: see the Job's message.";
     DeleteBackupFilesFailed: Original, Events, Trouble, "The Job that removes the backup's files failed: delete the Job to try again.";

@@ -19,4 +19,23 @@ pub struct SuspendLock {
     /// only a restore that wrote them wholly may bring the workload back.
     #[serde(default)]
     pub dirty: bool,
+    /// Uids of the restores that it was taken over from, the newest last: one of them may have left its mark on the
+    /// volumes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub takes_over: Vec<String>,
+}
+
+/// More restores in a row than these do not fail on one workload without anybody looking at it.
+const TAKEN_MAX: usize = 32;
+
+impl SuspendLock {
+    /// The restores, by uid, whose half written volumes this one may overwrite, which takes the lock over or has it.
+    pub fn predecessors_of(&self, uid: &str) -> Vec<String> {
+        let mut all = self.takes_over.clone();
+        all.push(self.uid.clone());
+        all.retain(|one| one != uid);
+        let surplus = all.len().saturating_sub(TAKEN_MAX);
+        all.drain(..surplus);
+        all
+    }
 }

@@ -25,4 +25,5 @@ pub mod restore;
 pub mod settings;
 pub mod target;
 pub mod template;
+pub mod tool;
 pub mod ttl;

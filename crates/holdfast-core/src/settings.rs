@@ -1,5 +1,7 @@
 //! What an installation chooses.
 
+use std::collections::BTreeMap;
+
 use jiff::SignedDuration;
 
 /// What an installation chooses about backups and restores.
@@ -15,4 +17,17 @@ pub struct Settings {
     pub not_ready_timeout: SignedDuration,
     /// Whether a restore may write volumes of any kind: nodes' directories, Secrets and API tokens too.
     pub any_target_volumes: bool,
+    /// What the pods that hold the agent carry.
+    pub data_pods: DataPods,
+}
+
+/// What an installation puts on every pod that holds the agent, and its Job: admission policies may want it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DataPods {
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Whether they run as the target does, and never as root, in every namespace.
+    pub restricted: bool,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use holdfast_core::backup::Settings;
-use holdfast_runtime::CommonArgs;
+use holdfast_runtime::{CommonArgs, DataPodArgs};
 use jiff::SignedDuration;
 
 /// Drives admitted Backups to Completed or Failed.
@@ -14,6 +14,9 @@ pub struct Args {
     /// What all services have in common.
     #[command(flatten)]
     pub common: CommonArgs,
+    /// What its pods that hold the agent carry.
+    #[command(flatten)]
+    pub data_pods: DataPodArgs,
     /// Image of the agent, which runs beside every tool.
     #[arg(long, env = "HOLDFAST_AGENT_IMAGE")]
     pub agent_image: String,
@@ -43,6 +46,7 @@ impl Args {
             deadline: SignedDuration::from_secs(self.backup_deadline_seconds.into()),
             not_ready_timeout: SignedDuration::from_secs(self.not_ready_timeout_seconds.into()),
             any_target_volumes: false,
+            data_pods: self.data_pods.data_pods(),
         })
     }
 }

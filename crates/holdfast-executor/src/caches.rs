@@ -8,12 +8,14 @@ use holdfast_api::names::{
 use holdfast_api::{Backup, BackupPhase, BackupPolicy, BackupRepo, BackupTool};
 use holdfast_runtime::Service;
 use holdfast_runtime::queue::Queue;
-use holdfast_runtime::watch::{Cached, Key, cached};
+use holdfast_runtime::watch::{Cached, Change, Key, cached};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::Config;
 use kube::{Api, ResourceExt};
+
+use crate::metrics::Metrics;
 
 /// Active Backups, and what they depend on or bring forth.
 pub(crate) struct Caches {
@@ -53,7 +55,7 @@ impl Caches {
     }
 
     /// Lets every change wake the Backups that it concerns.
-    pub(crate) fn forward(&self, service: &Service, queue: &Queue) {
+    pub(crate) fn forward(&self, service: &Service, queue: &Queue, metrics: &Metrics) {
         self.backups
             .forward(service, queue, |change| vec![Key::of(&**change.object())]);
         self.jobs
@@ -67,8 +69,11 @@ impl Caches {
         self.claims.forward(service, queue, move |change| {
             waits.of(change.object().namespace().as_deref())
         });
-        let waits = waiting.clone();
+        let (waits, metrics) = (waiting.clone(), metrics.clone());
         self.policies.forward(service, queue, move |change| {
+            if let Change::Left(policy) = change {
+                metrics.forget(policy);
+            }
             waits.of(change.object().namespace().as_deref())
         });
         let waits = waiting.clone();

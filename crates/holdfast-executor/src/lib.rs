@@ -56,12 +56,13 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     service.own_crds(&CRDS).await?;
     let queue = Queue::new("backups");
     let caches = Caches::watch(&service, &args.executor_service);
-    caches.forward(&service, &queue);
+    let metrics = Metrics::register(&service)?;
+    caches.forward(&service, &queue, &metrics);
     let context = Arc::new(Context {
         settings: args.settings(),
         reads: Reads::default(),
         written: WriteBackCache::default(),
-        metrics: Metrics::register(&service)?,
+        metrics,
         turns: TurnTaking::new(service.pod_name.clone()),
         caches,
         service: service.clone(),

@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use holdfast_api::condition::{self, ConditionType};
 use holdfast_api::names::ANNOTATION_ADMITTED;
-use holdfast_api::{Backup, BackupPhase, metric};
-use holdfast_runtime::metrics::{Error, GaugeVec, HistogramVec, IntCounterVec};
+use holdfast_api::{Backup, BackupPhase, BackupPolicy, metric};
+use holdfast_runtime::metrics::{self, Error, GaugeVec, HistogramVec, IntCounterVec};
 use holdfast_runtime::{Service, clock};
 use jiff::Timestamp;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 
 /// Metrics of one executor.
+#[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     active: GaugeVec,
     steps: HistogramVec,
     failures: IntCounterVec,
-    last_success: GaugeVec,
 }
 
 impl Metrics {
@@ -23,8 +23,7 @@ impl Metrics {
         Ok(Self {
             active: service.meter().gauge(&metric::EXECUTOR_ACTIVE)?,
             steps: service.meter().histogram(&metric::EXECUTOR_STEPS)?,
-            failures: service.meter().counter(&metric::EXECUTOR_FAILURES)?,
-            last_success: service.meter().gauge(&metric::EXECUTOR_LAST_SUCCESS)?,
+            failures: service.meter().counter(&metric::BACKUP_FAILURES)?,
         })
     }
 
@@ -42,8 +41,16 @@ impl Metrics {
         }
     }
 
-    /// Notes what a write has brought about; `created` if it was the tool's Job.
-    pub(crate) fn wrote(&self, before: &Backup, after: &Backup, created: bool) {
+    /// A policy that is gone is no longer measured.
+    pub(crate) fn forget(&self, policy: &BackupPolicy) {
+        let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
+        let labels = [("namespace", namespace.as_str()), ("policy", name.as_str())];
+        metrics::forget(&self.failures, &labels);
+    }
+
+    /// Notes what a write has brought about; `created` if it was the tool's Job. `policy` is that of the Backup, if it
+    /// still exists.
+    pub(crate) fn wrote(&self, before: &Backup, after: &Backup, created: bool, policy: Option<&BackupPolicy>) {
         let now = clock::now();
         let started = after
             .status
@@ -57,7 +64,7 @@ impl Metrics {
             return;
         }
         let namespace = after.namespace().unwrap_or_default();
-        let policy = after.spec.backup_policy_name.as_str();
+        let policy = policy.map(ResourceExt::name_any).unwrap_or_default();
         match to {
             BackupPhase::InProgress => {
                 let admitted = after
@@ -68,9 +75,6 @@ impl Metrics {
             }
             BackupPhase::Completed => {
                 self.step("started_to_completed", started, now);
-                self.last_success
-                    .with_label_values(&[namespace.as_str(), policy])
-                    .set(seconds(now));
             }
             BackupPhase::Failed => {
                 let conditions = after
@@ -81,7 +85,7 @@ impl Metrics {
                 let ready = condition::find(conditions, ConditionType::Ready);
                 let reason = ready.map_or("Unknown", |condition| condition.reason.as_str());
                 self.failures
-                    .with_label_values(&[namespace.as_str(), policy, reason])
+                    .with_label_values(&[namespace.as_str(), policy.as_str(), reason])
                     .inc();
             }
             BackupPhase::New | BackupPhase::Running | BackupPhase::Deleting => {}
@@ -95,8 +99,4 @@ impl Metrics {
                 .observe(to.duration_since(from).as_secs_f64().max(0.0));
         }
     }
-}
-
-fn seconds(time: Timestamp) -> f64 {
-    time.duration_since(Timestamp::UNIX_EPOCH).as_secs_f64()
 }

@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use holdfast_api::names::{ANNOTATION_TARGET_POD_NAME, ROLE_BACKUP, ROLE_REPORT};
 use holdfast_api::{Backup, BackupPlan, BackupPolicy, BackupRepo, BackupTool};
-use holdfast_core::backup::{Observed, Pods, Read, Seen, Storage, claims_of, report_job_name, section, storage};
+use holdfast_core::backup::{
+    Observed, Pods, Read, Seen, Storage, Troubled, claims_of, in_trouble, report_job_name, section, storage,
+};
 use holdfast_core::driver::Found;
+use holdfast_core::pod::Demands;
 use holdfast_core::repo::labelled;
 use holdfast_runtime::clock;
 use holdfast_runtime::watch::Key;
 use holdfast_runtime::write::{self, WriteError};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 
@@ -32,6 +35,8 @@ pub(crate) struct Known {
     pods: Option<Pods>,
     pub(crate) report: Option<Seen<Job>>,
     report_pods: Option<Pods>,
+    demands: Option<Demands>,
+    events: Option<Vec<Event>>,
 }
 
 /// The target pod and what its place depends on.
@@ -57,6 +62,8 @@ impl Known {
             pods: None,
             report: None,
             report_pods: None,
+            demands: None,
+            events: None,
         }
     }
 
@@ -196,6 +203,8 @@ pub(crate) fn observe(context: &Context, known: &Known) -> Observed {
         report: job(&known.report, Some(&report_job_name(&known.backup))),
         report_pods: pods(&known.report_pods, ROLE_REPORT),
         refused: context.written.refused(&known.backup),
+        demands: known.demands.or_else(|| context.reads.demands.known(namespace)),
+        events: known.events.clone(),
     }
 }
 
@@ -241,6 +250,18 @@ pub(crate) async fn look(context: &Context, known: &mut Known, read: Read) -> Re
             known.report = Some(live(&Api::namespaced(client, &namespace), Some(&name)).await?);
         }
         Read::Pods => known.pods = Some(list_pods(context, known, ROLE_BACKUP).await?),
+        Read::Demands => {
+            let demands = write::demands_of(&client, &namespace).await?;
+            context.reads.demands.put(&namespace, demands);
+            known.demands = Some(demands);
+        }
+        Read::Events => {
+            let Troubled { uids, node } = in_trouble(&observe(context, known));
+            known.events = Some(write::warnings_about(&client, &namespace, &uids).await?);
+            if let Some(node) = node {
+                known.target.node = look_at_node(context, node).await?;
+            }
+        }
         Read::ReportPods => known.report_pods = Some(list_pods(context, known, ROLE_REPORT).await?),
     }
     Ok(Found::Known)
@@ -329,18 +350,18 @@ async fn look_at_target(context: &Context, known: &Known) -> Result<Target, Writ
         .is_some_and(|volume| volume.spec.as_ref().is_some_and(|spec| spec.node_affinity.is_some()));
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
     if let (true, Some(node)) = (confined, node) {
-        target.node = match context
-            .reads
-            .nodes
-            .get(&Api::all(client.clone()), Key::new("", node))
-            .await
-        {
-            // Who may not read nodes leaves it to the scheduler to say that the volume is elsewhere.
-            Err(WriteError::Refused(_)) => None,
-            other => other?,
-        };
+        target.node = look_at_node(context, node).await?;
     }
     Ok(target)
+}
+
+/// A node; who may not read nodes leaves it to the scheduler to say what is wrong with it.
+async fn look_at_node(context: &Context, name: String) -> Result<Option<Arc<Node>>, WriteError> {
+    let nodes = Api::all(context.service.client.clone());
+    match context.reads.nodes.get(&nodes, Key::new("", name)).await {
+        Err(WriteError::Refused(_)) => Ok(None),
+        other => other,
+    }
 }
 
 async fn list_pods(context: &Context, known: &Known, role: &str) -> Result<Pods, WriteError> {

@@ -99,7 +99,14 @@ impl Pass for BackupPass<'_> {
                 Found::Gone => Written::Gone,
             });
         }
-        self.context.metrics.wrote(&before, &self.known.backup, created);
+        let after = &self.known.backup;
+        let namespace = self.known.namespace();
+        let policy = self
+            .context
+            .caches
+            .policies
+            .get(namespace, &after.spec.backup_policy_name);
+        self.context.metrics.wrote(&before, after, created, policy.as_deref());
         Ok(Written::Stored)
     }
 

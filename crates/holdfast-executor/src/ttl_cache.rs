@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use holdfast_core::pod::Demands;
 use holdfast_runtime::watch::Key;
 use holdfast_runtime::write::{self, WriteError};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
@@ -12,6 +13,8 @@ use serde::de::DeserializeOwned;
 
 /// More entries than this are looked through for old ones.
 const MANY: usize = 256;
+/// How long a namespace is believed: a pod that it refuses meanwhile is told of.
+const DEMANDS: Duration = Duration::from_secs(30);
 
 /// When an object was read, and what it was.
 type Entry<K> = (Instant, Arc<K>);
@@ -56,8 +59,27 @@ impl<K> TtlCache<K> {
     }
 }
 
+/// What namespaces demanded of their pods lately.
+#[derive(Default)]
+pub(crate) struct KnownDemands(Mutex<HashMap<String, (Instant, Demands)>>);
+
+impl KnownDemands {
+    pub(crate) fn put(&self, namespace: &str, demands: Demands) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.retain(|_, (since, _)| since.elapsed() < DEMANDS);
+        seen.insert(namespace.to_owned(), (Instant::now(), demands));
+    }
+
+    pub(crate) fn known(&self, namespace: &str) -> Option<Demands> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, demands) = seen.get(namespace)?;
+        (since.elapsed() < DEMANDS).then_some(*demands)
+    }
+}
+
 /// What the executor reads beside its watches.
 pub(crate) struct Reads {
+    pub(crate) demands: KnownDemands,
     pub(crate) targets: TtlCache<Pod>,
     pub(crate) claims: TtlCache<PersistentVolumeClaim>,
     pub(crate) volumes: TtlCache<PersistentVolume>,
@@ -67,6 +89,7 @@ pub(crate) struct Reads {
 impl Default for Reads {
     fn default() -> Self {
         Self {
+            demands: KnownDemands::default(),
             // As good as live: pods do not move within a second.
             targets: TtlCache::new(Duration::from_secs(1)),
             // Only what cannot change is used: access modes, node affinity.

@@ -1,6 +1,6 @@
 //! What gc can be told.
 
-use holdfast_runtime::CommonArgs;
+use holdfast_runtime::{CommonArgs, DataPodArgs};
 
 /// Arguments of gc.
 #[derive(clap::Parser, Clone, Debug)]
@@ -9,6 +9,9 @@ pub struct Args {
     /// What all services share.
     #[command(flatten)]
     pub common: CommonArgs,
+    /// What its pods that hold the agent carry.
+    #[command(flatten)]
+    pub data_pods: DataPodArgs,
     /// Image of the agent, which removes files.
     #[arg(long, env = "HOLDFAST_AGENT_IMAGE")]
     pub agent_image: String,

@@ -11,7 +11,7 @@ use holdfast_core::{
         purge_plan::{Over, Purge, Step, Volume},
         volume::{self, Decision, Observed, Obstacle, Plan, Read, Write},
     },
-    pod::{JobState, finished_at, job_state},
+    pod::{Demands, JobState, finished_at, job_state},
 };
 use holdfast_runtime::{
     Next, clock,
@@ -46,10 +46,13 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     let observed = Observed {
         agent_image: context.args.agent_image.clone(),
         pull_policy: context.args.pull().map(str::to_owned),
+        data_pods: context.args.data_pods.data_pods(),
+        demands: Demands::default(),
         volume: observe(&context, &key).await?,
         claim: Seen::default(),
         whole: None,
         obstacle: None,
+        events: None,
     };
     let pass = VolumePass {
         context: &context,
@@ -101,6 +104,12 @@ impl Pass for VolumePass<'_> {
                     Api::namespaced(self.context.service.client.clone(), &self.key.namespace);
                 let claim = write::get(&claims, &self.key.name).await?;
                 self.observed.claim = Seen::live(claim.map(Arc::new));
+                self.observed.demands = write::demands_of(&self.context.service.client, &self.key.namespace).await?;
+            }
+            Read::Events => {
+                let uids = self.observed.in_trouble();
+                let told = write::warnings_about(&self.context.service.client, &self.key.namespace, &uids).await?;
+                self.observed.events = Some(told);
             }
             Read::Backup => {
                 if let Some(subject) = self.plan.as_ref().and_then(Plan::subject).cloned() {

@@ -17,7 +17,7 @@ use std::{future::Future, time::Duration};
 pub use apply::{Applied, apply, delete_target, patch_target};
 pub use error::{Category, Retry, WriteError};
 pub use holdfast_core::key::Key;
-pub use read::{Read, get, list, list_metadata, read};
+pub use read::{Read, demands_of, get, list, list_metadata, read, warnings_about};
 pub use write::{Propagation, create, delete, patch, patch_metadata, put_status};
 
 /// How long a request may take. A write whose answer does not come has an unknown outcome: who wrote reads again.

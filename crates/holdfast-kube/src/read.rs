@@ -4,6 +4,8 @@
 
 use std::fmt::Debug;
 
+use holdfast_core::pod::{Demands, LABEL_ENFORCED};
+use k8s_openapi::api::core::v1::{Event, LimitRange, Namespace};
 use kube::{
     Api, Client, Resource,
     api::{ApiResource, DynamicObject, ListParams, PartialObjectMeta},
@@ -11,6 +13,9 @@ use kube::{
 use serde::de::DeserializeOwned;
 
 use crate::{WriteError, in_time};
+
+/// How many warnings about one object are read: as many as tell something new.
+const WARNINGS: u32 = 50;
 
 /// Reads one object; one that does not exist is `None`.
 ///
@@ -47,6 +52,47 @@ where
     K: Clone + DeserializeOwned + Debug,
 {
     Ok(in_time(api.list_metadata(parameters)).await?.items)
+}
+
+/// The newest warnings about objects, by their uids: what the cluster says about what does not get on.
+///
+/// # Errors
+///
+/// As [`get`]. Where events may not be read nothing is said.
+pub async fn warnings_about(client: &Client, namespace: &str, uids: &[String]) -> Result<Vec<Event>, WriteError> {
+    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let mut all = Vec::new();
+    for uid in uids {
+        let about = format!("involvedObject.uid={uid},type=Warning");
+        match list(&api, &ListParams::default().fields(&about).limit(WARNINGS)).await {
+            Ok(found) => all.extend(found),
+            Err(WriteError::Refused(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(all)
+}
+
+/// What a namespace demands of the pods in it.
+///
+/// # Errors
+///
+/// As [`get`]. What may not be read is not demanded.
+pub async fn demands_of(client: &Client, namespace: &str) -> Result<Demands, WriteError> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let found = match get(&namespaces, namespace).await {
+        Err(WriteError::Refused(_)) => None,
+        found => found?,
+    };
+    let ranges: Api<LimitRange> = Api::namespaced(client.clone(), namespace);
+    let ranges = match list(&ranges, &ListParams::default()).await {
+        Err(WriteError::Refused(_)) => Vec::new(),
+        ranges => ranges?,
+    };
+    let labels = found
+        .and_then(|namespace| namespace.metadata.labels)
+        .unwrap_or_default();
+    Ok(Demands::of(labels.get(LABEL_ENFORCED).map(String::as_str), &ranges))
 }
 
 /// What was found under a name.

@@ -3,7 +3,7 @@
 use holdfast_api::{BackupRepoPhase, StorageProvider, StorageProviderPhase, metric};
 use holdfast_runtime::{
     Service,
-    metrics::{Error, GaugeVec, IntCounterVec},
+    metrics::{self, Error, GaugeVec, IntCounterVec},
 };
 
 const REPO_PHASES: [BackupRepoPhase; 4] = [
@@ -71,10 +71,10 @@ impl Metrics {
 
     /// A repository that is gone is no longer measured.
     pub(crate) fn forget(&self, repo: &str) {
-        for phase in REPO_PHASES {
-            // One that was never set cannot be removed.
-            let _ = self.repo_phase.remove_label_values(&[repo, phase.as_str()]);
-        }
+        let labels = [("repo", repo)];
+        metrics::forget(&self.repo_phase, &labels);
+        metrics::forget(&self.warnings, &labels);
+        metrics::forget(&self.claims, &labels);
     }
 
     /// Who no longer leads no longer measures.

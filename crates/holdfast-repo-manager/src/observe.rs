@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
 
 use holdfast_api::{
     Backup, BackupPhase, BackupRepo, ObjectMetaExt as _,
-    names::{LABEL_BACKUP_REPO_NAME, LABEL_REPO_UID},
+    names::{ANNOTATION_CLAIM_REFUSED, LABEL_BACKUP_REPO_NAME, LABEL_REPO_UID},
 };
 use holdfast_core::repo::{self, Credential, Names, Observed, Sealed, Waiting};
 use holdfast_runtime::{
@@ -153,6 +153,7 @@ fn waiting(backups: &[Arc<Backup>], repo: &BackupRepo) -> Vec<Waiting> {
             name: backup.name_any(),
             uid: backup.uid().unwrap_or_default(),
             resource_version: backup.resource_version().unwrap_or_default(),
+            told: backup.annotations().contains_key(ANNOTATION_CLAIM_REFUSED),
         })
         .collect();
     waiting.sort_unstable();

@@ -1,7 +1,7 @@
 //! What the restore service can be told.
 
 use holdfast_core::restore::Settings;
-use holdfast_runtime::CommonArgs;
+use holdfast_runtime::{CommonArgs, DataPodArgs};
 use jiff::SignedDuration;
 
 /// Arguments of the restore service.
@@ -11,6 +11,9 @@ pub struct Args {
     /// What all services share.
     #[command(flatten)]
     pub common: CommonArgs,
+    /// What its pods that hold the agent carry.
+    #[command(flatten)]
+    pub data_pods: DataPodArgs,
     /// Image of the agent, which works inside the restore's pods.
     #[arg(long, env = "HOLDFAST_AGENT_IMAGE")]
     pub agent_image: String,
@@ -41,6 +44,7 @@ impl Args {
             deadline: SignedDuration::from_secs(i64::from(self.deadline_seconds)),
             not_ready_timeout: SignedDuration::from_secs(i64::from(self.not_ready_timeout_seconds)),
             any_target_volumes: self.allow_any_target_volumes,
+            data_pods: self.data_pods.data_pods(),
         }
     }
 }

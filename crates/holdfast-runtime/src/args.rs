@@ -1,8 +1,9 @@
 //! What every service can be told, by flag or by environment.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
+use holdfast_core::settings::DataPods;
 
 /// Arguments that all services share; flatten them into a service's own.
 #[derive(clap::Args, Clone, Debug)]
@@ -44,6 +45,44 @@ impl CommonArgs {
     /// How long work in flight may take after a signal to stop.
     pub fn drain(&self) -> Duration {
         Duration::from_secs(self.drain_seconds)
+    }
+}
+
+/// What an installation puts on the pods that hold the agent; flatten it into the arguments of a service that starts some.
+#[derive(clap::Args, Clone, Debug)]
+pub struct DataPodArgs {
+    /// Labels of pods that hold the agent, and of their Jobs, as a JSON object; admission policies may want some.
+    #[arg(long, env = "HOLDFAST_DATA_POD_LABELS", default_value = "{}", value_parser = texts)]
+    pub data_pod_labels: Texts,
+    /// Annotations of the same.
+    #[arg(long, env = "HOLDFAST_DATA_POD_ANNOTATIONS", default_value = "{}", value_parser = texts)]
+    pub data_pod_annotations: Texts,
+    /// Whether these pods run as the pod that they work beside, and never as root, in every namespace; otherwise only in
+    /// those under Pod Security `restricted`.
+    #[arg(long, env = "HOLDFAST_DATA_PODS_RESTRICTED", default_value_t = false, action = clap::ArgAction::Set)]
+    pub data_pods_restricted: bool,
+}
+
+/// Texts by name.
+#[derive(Clone, Debug, Default)]
+pub struct Texts(BTreeMap<String, String>);
+
+fn texts(json: &str) -> Result<Texts, String> {
+    let texts: BTreeMap<String, String> = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    match texts.keys().find(|key| key.starts_with("holdfast.io/")) {
+        Some(key) => Err(format!("{key} is Holdfast's own")),
+        None => Ok(Texts(texts)),
+    }
+}
+
+impl DataPodArgs {
+    /// The part that decisions depend on.
+    pub fn data_pods(&self) -> DataPods {
+        DataPods {
+            labels: self.data_pod_labels.0.clone(),
+            annotations: self.data_pod_annotations.0.clone(),
+            restricted: self.data_pods_restricted,
+        }
     }
 }
 

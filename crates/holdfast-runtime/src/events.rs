@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use holdfast_api::text::printable;
 use holdfast_kube::{WriteError, create, patch};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
@@ -110,7 +111,7 @@ impl Events {
             name: about.name.clone().unwrap_or_default(),
             warning,
             reason: cut(reason, WORD),
-            note: cut(note, NOTE),
+            note: cut(&printable(note), NOTE),
         };
         tracing::info!(
             reason = what.reason,

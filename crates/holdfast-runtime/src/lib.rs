@@ -22,7 +22,7 @@ pub mod telemetry;
 pub mod trace;
 pub mod watch;
 
-pub use args::CommonArgs;
+pub use args::{CommonArgs, DataPodArgs};
 pub use bus::Bus;
 pub use events::Events;
 pub use health::Gate;

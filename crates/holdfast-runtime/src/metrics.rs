@@ -2,11 +2,30 @@
 //!
 //! All are declared in [`holdfast_api::metric`]; here they become counters, gauges and histograms.
 
+use std::collections::HashMap;
+
 use holdfast_api::metric::{self, Metric, MetricType};
 pub use prometheus::{
     Error, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
-use prometheus::{HistogramOpts, Opts, core::Collector};
+use prometheus::{
+    HistogramOpts, Opts,
+    core::{Collector, MetricVec, MetricVecBuilder},
+    proto::MetricFamily,
+};
+
+/// Takes away every series that has these labels: what it was about is gone.
+pub fn forget<B: MetricVecBuilder>(series: &MetricVec<B>, labels: &[(&str, &str)]) {
+    let families = series.collect();
+    for metric in families.iter().flat_map(MetricFamily::get_metric) {
+        let pairs = metric.get_label().iter().map(|pair| (pair.name(), pair.value()));
+        let all: HashMap<&str, &str> = pairs.collect();
+        if labels.iter().all(|(name, value)| all.get(name) == Some(value)) {
+            // Somebody else may have taken it away meanwhile.
+            let _ = series.remove(&all);
+        }
+    }
+}
 
 /// Makes metrics of one service.
 #[derive(Clone, Debug)]

@@ -78,6 +78,10 @@ impl Pass for Admission<'_> {
                 self.read(Read::Claim).await?;
                 Ok(Written::Stored)
             }
+            Err(WriteError::Refused(words)) if creates => {
+                self.observed.claim_refused = Some(words);
+                Ok(Written::Refused)
+            }
             Err(WriteError::Exists) => {
                 self.read(Read::Claim).await?;
                 Ok(Written::Stale)
@@ -90,11 +94,25 @@ impl Pass for Admission<'_> {
 
     async fn emit(&mut self, notices: Vec<Notice>) {
         count(&self.context.metrics, &notices);
+        self.count_failure(&notices);
         emit(&self.context.service, &*self.observed.backup, notices).await;
     }
 }
 
 impl Admission<'_> {
+    /// Counts a Backup that was turned away with its policy, as those are that fail later.
+    fn count_failure(&self, notices: &[Notice]) {
+        let backup = &self.observed.backup;
+        let namespace = backup.namespace().unwrap_or_default();
+        let policy = self.context.policies.get(&namespace, &backup.spec.backup_policy_name);
+        let name = policy.map(|policy| policy.name_any()).unwrap_or_default();
+        for (event, reason) in ends(notices) {
+            if event.kind == BusEventKind::BackupFailed {
+                self.context.metrics.failure(&namespace, &name, reason);
+            }
+        }
+    }
+
     /// Somebody else has written the Backup, or deleted it.
     async fn read_anew(&mut self) -> Result<Written, WriteError> {
         let uid = self.observed.backup.uid();
@@ -111,18 +129,20 @@ impl Admission<'_> {
 
 /// Counts how the admissions among these went.
 pub(crate) fn count(metrics: &Metrics, notices: &[Notice]) {
-    let ended = notices.iter().filter_map(|notice| match notice {
-        Notice::Bus(event) => Some(event).filter(|event| is_end(event)),
-        Notice::Event(_) => None,
-    });
-    for event in ended {
-        let reason = event.data.get("reason").and_then(|reason| reason.as_str());
-        if let Some(reason) = reason.and_then(Reason::parse) {
-            metrics.admission(reason);
-        }
+    for (_, reason) in ends(notices) {
+        metrics.admission(reason);
     }
 }
 
-fn is_end(event: &BusEvent) -> bool {
-    matches!(event.kind, BusEventKind::BackupAdmitted | BusEventKind::BackupFailed)
+/// The ends of admissions among these, with their reasons.
+fn ends(notices: &[Notice]) -> impl Iterator<Item = (&BusEvent, Reason)> {
+    let events = notices.iter().filter_map(|notice| match notice {
+        Notice::Bus(event) => Some(event),
+        Notice::Event(_) => None,
+    });
+    let ends = events.filter(|event| matches!(event.kind, BusEventKind::BackupAdmitted | BusEventKind::BackupFailed));
+    ends.filter_map(|event| {
+        let word = event.data.get("reason").and_then(|reason| reason.as_str())?;
+        Some((event, Reason::parse(word)?))
+    })
 }

@@ -10,6 +10,7 @@ mod error;
 mod metrics;
 mod observe;
 mod policies;
+mod tools;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ use holdfast_runtime::{
     watch::{Cached, Change, Key, cached, synced_or_stopped},
 };
 use jiff::SignedDuration;
-use kube::{Api, runtime::watcher::Config};
+use kube::{Api, ResourceExt as _, runtime::watcher::Config};
 
 pub use args::Args;
 use metrics::Metrics;
@@ -57,6 +58,13 @@ impl Context {
         self.backups.synced().await;
     }
 
+    /// The policies that name that.
+    fn naming(&self, which: policy::Name, name: &str) -> Vec<Key> {
+        let policies = self.policies.all();
+        let naming = policies.iter().filter(|policy| which.of(policy) == Some(name));
+        naming.map(|policy| Key::of(&**policy)).collect()
+    }
+
     /// Backups that wait to be let in, as far as `which` of them.
     fn waiting(&self, which: impl Fn(&Backup) -> bool) -> Vec<Key> {
         let backups = self.backups.all();
@@ -71,6 +79,7 @@ impl Context {
 #[derive(Clone)]
 struct Queues {
     policies: Queue,
+    tools: Queue,
     backups: Queue,
     ended: Queue,
 }
@@ -92,6 +101,7 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     });
     let queues = Queues {
         policies: Queue::new("policies"),
+        tools: Queue::new("tools"),
         backups: Queue::new("backups"),
         ended: Queue::new("ended"),
     };
@@ -109,10 +119,14 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     );
     service.spawn("slow pass", slow_pass(Arc::clone(&context), queues.clone()));
     let concurrency = args.concurrency;
-    let (on_policies, on_backups, on_ended) = (Arc::clone(&context), Arc::clone(&context), context);
+    let (on_policies, on_tools) = (Arc::clone(&context), Arc::clone(&context));
+    let (on_backups, on_ended) = (Arc::clone(&context), context);
     tokio::join!(
         queue::work(&service, queues.policies, concurrency, move |key| {
             policies::reconcile(Arc::clone(&on_policies), key)
+        }),
+        queue::work(&service, queues.tools, 2, move |key| {
+            tools::reconcile(Arc::clone(&on_tools), key)
         }),
         queue::work(&service, queues.backups, concurrency, move |key| {
             admit::reconcile(Arc::clone(&on_backups), key)
@@ -133,6 +147,18 @@ fn forward(context: &Arc<Context>, queues: &Queues) {
             metrics.forget(policy);
         }
         vec![Key::of(&**change.object())]
+    });
+    context
+        .tools
+        .forward(service, &queues.tools, |change| vec![Key::of(&**change.object())]);
+    // What a policy names may have come, or gone.
+    let naming = Arc::clone(context);
+    context.tools.forward(service, &queues.policies, move |change| {
+        naming.naming(policy::Name::Tool, &change.object().name_any())
+    });
+    let naming = Arc::clone(context);
+    context.repos.forward(service, &queues.policies, move |change| {
+        naming.naming(policy::Name::Repo, &change.object().name_any())
     });
     context
         .backups
@@ -169,6 +195,9 @@ async fn slow_pass(context: Arc<Context>, queues: Queues) {
         if context.leader.leads() {
             for policy in context.policies.all() {
                 queues.policies.push(Key::of(&*policy));
+            }
+            for tool in context.tools.all() {
+                queues.tools.push(Key::of(&*tool));
             }
             for backup in context.backups.all() {
                 queues.backups.push(Key::of(&*backup));

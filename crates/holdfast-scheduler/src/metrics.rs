@@ -3,7 +3,7 @@
 use holdfast_api::{BackupPolicy, BackupPolicyPhase, BackupPolicyStatus, condition::Reason, metric};
 use holdfast_runtime::{
     Service,
-    metrics::{Error, GaugeVec, IntCounterVec},
+    metrics::{self, Error, GaugeVec, IntCounterVec},
 };
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -17,6 +17,7 @@ pub(crate) struct Metrics {
     available: GaugeVec,
     admissions: IntCounterVec,
     slots: IntCounterVec,
+    failures: IntCounterVec,
 }
 
 impl Metrics {
@@ -28,6 +29,7 @@ impl Metrics {
             available: service.meter().gauge(&metric::SCHEDULER_POLICY_AVAILABLE)?,
             admissions: service.meter().counter(&metric::SCHEDULER_ADMISSIONS)?,
             slots: service.meter().counter(&metric::SCHEDULER_SLOTS)?,
+            failures: service.meter().counter(&metric::BACKUP_FAILURES)?,
         })
     }
 
@@ -69,13 +71,22 @@ impl Metrics {
         self.admissions.with_label_values(&[reason.as_str()]).inc();
     }
 
+    /// A Backup that was turned away; `policy` is empty where there is none of its name.
+    pub(crate) fn failure(&self, namespace: &str, policy: &str, reason: Reason) {
+        self.failures
+            .with_label_values(&[namespace, policy, reason.as_str()])
+            .inc();
+    }
+
     /// A policy that is gone is no longer measured.
     pub(crate) fn forget(&self, policy: &BackupPolicy) {
         let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
+        let labels = [("namespace", namespace.as_str()), ("policy", name.as_str())];
         for gauge in [&self.last_success, &self.last_slot, &self.next_slot, &self.available] {
-            // One that was never set cannot be removed.
-            let _ = gauge.remove_label_values(&[&namespace, &name]);
+            metrics::forget(gauge, &labels);
         }
+        metrics::forget(&self.slots, &labels);
+        metrics::forget(&self.failures, &labels);
     }
 }
 

@@ -6,6 +6,7 @@ use holdfast_api::{Backup, BackupPolicy, BackupRepo, BackupTool};
 use holdfast_core::{
     admission::{Observed, Read},
     backup::{self, Seen},
+    policy::{self, Name},
     target,
 };
 use holdfast_runtime::{trace, write, write::WriteError};
@@ -27,6 +28,7 @@ pub(crate) fn observe(context: &Context, backup: Arc<Backup>) -> Observed {
         repos_live: false,
         repo: Seen::default(),
         claim: Seen::default(),
+        claim_refused: None,
         pods: None,
         not_ready_timeout: context.not_ready_timeout,
         traceparent: trace::new_traceparent(),
@@ -38,6 +40,37 @@ fn tool(context: &Context, policy: Option<&BackupPolicy>) -> Seen<BackupTool> {
     let section = policy.and_then(backup::section);
     let name = section.and_then(|section| section.backup_tool_name.as_deref());
     Seen::cached(name.and_then(|name| context.tools.get("", name)))
+}
+
+/// What the caches know of what a policy names; what the API server said stays, until a cache shows more.
+pub(crate) fn named(context: &Context, observed: &mut policy::Observed) {
+    let cached_tool = Name::Tool
+        .of(&observed.policy)
+        .and_then(|name| context.tools.get("", name));
+    let cached_repo = Name::Repo
+        .of(&observed.policy)
+        .and_then(|name| context.repos.get("", name));
+    if cached_tool.is_some() || !observed.named.tool.live {
+        observed.named.tool = Seen::cached(cached_tool);
+    }
+    if cached_repo.is_some() || !observed.named.repo.live {
+        observed.named.repo = Seen::cached(cached_repo);
+    }
+}
+
+/// Reads what a policy names from the API server itself.
+pub(crate) async fn read_named(
+    context: &Context,
+    observed: &mut policy::Observed,
+    name: Name,
+) -> Result<(), WriteError> {
+    let client = context.service.client.clone();
+    let text = name.of(&observed.policy).unwrap_or_default().to_owned();
+    match name {
+        Name::Tool => observed.named.tool = live(&Api::all(client), &text).await?,
+        Name::Repo => observed.named.repo = live(&Api::all(client), &text).await?,
+    }
+    Ok(())
 }
 
 /// Reads what the decision asks for from the API server itself.

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use holdfast_api::{
-    Backup, BackupPolicy, BackupPolicyStatus, ObjectMetaExt as _, condition::Reason, event::BusEventKind,
-};
+use holdfast_api::{Backup, BackupPolicy, BackupPolicyStatus, condition::Reason, event::BusEventKind};
 use holdfast_core::{
     admission,
     decision::{Child, Intent, Notice},
     driver::{Found, Standing, Written},
-    policy::{self, Decision, Observed, Read, Slot, Write},
+    policy::{self, Decision, Named, Observed, Read, Slot, Write},
 };
 use holdfast_runtime::{
     Next, clock,
@@ -31,9 +29,6 @@ pub(crate) async fn reconcile(context: Arc<Context>, key: Key) -> Result<Next, E
     };
     if let Some(status) = &found.status {
         context.metrics.policy(&found, status);
-    }
-    if found.is_terminating() {
-        return Ok(Next::AwaitChange);
     }
     if let Standing::Later(wait) = leads(&context.leader) {
         // Only who leads knows.
@@ -65,6 +60,7 @@ impl Pass for PolicyPass<'_> {
 
     fn decide(&mut self, now: Timestamp) -> Decision {
         self.observed.active = self.context.backups.all();
+        observe::named(self.context, &mut self.observed);
         policy::decide(&self.observed, now)
     }
 
@@ -75,6 +71,10 @@ impl Pass for PolicyPass<'_> {
     async fn read(&mut self, read: Read) -> Result<Found, WriteError> {
         let kind = match read {
             Read::Blocker(kind) | Read::Admission(kind) => kind,
+            Read::Named(name) => {
+                observe::read_named(self.context, &mut self.observed, name).await?;
+                return Ok(Found::Known);
+            }
         };
         // Where another slot has come meanwhile, the next decision asks again.
         match self.observed.slot(kind, clock::now()) {
@@ -152,6 +152,7 @@ impl PolicyPass<'_> {
         Ok(match found.filter(|found| found.uid() == uid) {
             Some(found) => {
                 self.observed.policy = Arc::new(found);
+                self.observed.named = Named::default();
                 Written::Stale
             }
             None => Written::Gone,

@@ -263,6 +263,54 @@ impl<P> Held<P> {
     }
 }
 
+impl<P> Held<P> {
+    /// Gives up: what the tool wrote is to go, the claim and what lies beside the data stay. None where it is not this
+    /// run's alone: later runs add to what earlier ones sealed.
+    ///
+    /// # Errors
+    /// As [`Repo::look_again`].
+    pub fn give_up<R: Repo<Place = P>>(self, repo: &R) -> Result<Option<Discard<P>>> {
+        if self.claim.run != FIRST_RUN {
+            return Ok(None);
+        }
+        let place = repo.look_again(self.place)?;
+        Ok(Some(Discard {
+            held: Self { place, ..self },
+            may: false,
+        }))
+    }
+}
+
+/// Data that is to go because its run has failed. It was looked at before the claim is: whoever claims after that works
+/// on other data.
+#[derive(Debug)]
+pub struct Discard<P> {
+    held: Held<P>,
+    may: bool,
+}
+
+impl<P> Discard<P> {
+    /// Does the next step; none as long as there is another one, then whether the data is gone. It stays if another
+    /// attempt has the claim, or the run is sealed after all. What went is added to `freed`, in bytes, also if it fails.
+    ///
+    /// # Errors
+    /// As [`Repo::clear_data`], or errors of the storage.
+    pub fn step<R: Repo<Place = P>>(&mut self, repo: &R, freed: &mut u64) -> Result<Option<bool>> {
+        let held = &self.held;
+        if self.may {
+            repo.clear_data(&held.place, freed)?;
+            return Ok(Some(true));
+        }
+        self.may = match (held.still_claimed(repo), repo.read_seal(&held.place)) {
+            // A seal that is damaged is the tool's own file: ours are put in place whole.
+            (Ok(()), Ok(None) | Err(Error::SealInvalid(_))) => true,
+            (Err(Error::Busy(_) | Error::Occupied(_)), _) | (_, Ok(Some(_))) => false,
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+        };
+        Ok((!self.may).then_some(false))
+    }
+}
+
 /// A seal on its way to its place. Ended by its first error.
 #[derive(Debug)]
 pub struct Sealing<S>(Before<S>);

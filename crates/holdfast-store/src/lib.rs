@@ -38,7 +38,7 @@ mod volume;
 mod work;
 
 pub use aside::is_set_aside;
-pub use attempt::{Attempt, Claimed, Held, Sealing};
+pub use attempt::{Attempt, Claimed, Discard, Held, Sealing};
 pub use claim::{CLAIM_FILE, Claim, Claimant};
 pub use digest::{DigestReader, checksum, sha256_line, to_hex};
 pub use error::Error;

@@ -312,6 +312,23 @@ impl Repo for MemoryRepo {
         Ok(())
     }
 
+    fn look_again(&self, mut place: MemoryPlace) -> Result<MemoryPlace> {
+        let state = &mut *self.0.borrow_mut();
+        let dir = state.slot(&place).and_then(|slot| slot.dir.as_ref());
+        place.before = dir.map(|dir| dir.number);
+        Ok(place)
+    }
+
+    fn clear_data(&self, place: &MemoryPlace, freed: &mut u64) -> Result<()> {
+        let state = &mut *self.0.borrow_mut();
+        let dir = state.slot(place).and_then(|slot| slot.dir.as_mut());
+        if let Some(dir) = dir.filter(|dir| Some(dir.number) == place.before) {
+            *freed += std::mem::take(&mut dir.files).values().sum::<u64>();
+            dir.seal = None;
+        }
+        Ok(())
+    }
+
     fn remove_data(&self, place: &MemoryPlace, freed: &mut u64) -> Result<()> {
         let state = &mut *self.0.borrow_mut();
         if let Some(slot) = state.slot(place).filter(|_| place.before.is_some()) {

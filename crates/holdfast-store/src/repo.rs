@@ -176,6 +176,19 @@ pub trait Repo {
     /// If the place of the data was removed or made anew since the seal was staged.
     fn put_seal(&self, place: &Self::Place, staged: Self::Staged) -> Result<()>;
 
+    /// The same place as if it were opened now: what data is there from now on was there before.
+    ///
+    /// # Errors
+    /// As [`Repo::data`].
+    fn look_again(&self, place: Self::Place) -> Result<Self::Place>;
+
+    /// Empties the data that was there when the place was opened, and leaves its place: another one's may stand there by
+    /// now. What is gone is added to `freed`, in bytes, also if it fails.
+    ///
+    /// # Errors
+    /// As [`Repo::remove_data`].
+    fn clear_data(&self, place: &Self::Place, freed: &mut u64) -> Result<()>;
+
     /// Removes the data that was there when the place was opened, and the seal before the rest; what came since stays.
     /// What is gone is added to `freed`, in bytes, also if it fails.
     ///

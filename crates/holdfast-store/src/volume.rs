@@ -274,14 +274,27 @@ impl Repo for Repository {
         staged.aside.put(&staged.dir, SEAL_FILE)
     }
 
-    fn remove_data(&self, place: &Place, freed: &mut u64) -> Result<()> {
+    fn look_again(&self, place: Place) -> Result<Place> {
+        let before = place.dir()?;
+        Ok(Place { before, ..place })
+    }
+
+    fn clear_data(&self, place: &Place, freed: &mut u64) -> Result<()> {
         let Some(before) = &place.before else {
             return Ok(());
         };
         // Without its seal it is no backup any more, whatever happens to the rest.
         before.remove_tree(SEAL_FILE, freed)?;
         before.sync()?;
-        place.remove_before(freed)?;
+        before.remove_all(&place.parent, freed)
+    }
+
+    fn remove_data(&self, place: &Place, freed: &mut u64) -> Result<()> {
+        if place.before.is_none() {
+            return Ok(());
+        }
+        self.clear_data(place, freed)?;
+        place.parent.remove_empty_dir(&place.name)?;
         place.parent.sync()
     }
 

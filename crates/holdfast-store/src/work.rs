@@ -76,6 +76,23 @@ impl Work {
         self.held.still_ours(&self.repository)
     }
 
+    /// Removes what the tool wrote, after the run has failed, and leaves claim and log. Answers how many bytes it was;
+    /// none where it is not to go.
+    ///
+    /// # Errors
+    /// As [`Held::give_up`] and [`Discard::step`](crate::Discard::step).
+    pub fn discard(self) -> Result<Option<u64>> {
+        let mut freed = 0;
+        let Some(mut discard) = self.held.give_up(&self.repository)? else {
+            return Ok(None);
+        };
+        loop {
+            if let Some(gone) = discard.step(&self.repository, &mut freed)? {
+                return Ok(gone.then_some(freed));
+            }
+        }
+    }
+
     /// Seals the directory.
     ///
     /// # Errors

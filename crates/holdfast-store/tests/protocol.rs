@@ -5,125 +5,12 @@
 mod support;
 
 use holdfast_store::memory::MemoryRepo;
-use holdfast_store::{Attempt, Claimant, Claimed, Error, Found, Held, Outcome, Purge, Repo, Sealing, Waiting, purge};
+use holdfast_store::{Claimant, Claimed, Error, Found, Held, Outcome, Repo, purge};
 use proptest::prelude::*;
-use support::{Memory, NOW, Place, Stage, claim, claimant, found, parsed, purge_entry, seal, seal_of, sealed, work};
-
-const PATH: &str = "/ns/b1";
-
-/// A pod and how far it has come.
-struct Pod<R: Repo> {
-    who: Claimant,
-    at: At<R>,
-}
-
-enum At<R: Repo> {
-    Claiming(Box<Attempt<R>>),
-    Working(Held<R::Place>),
-    Sealing(Held<R::Place>, Sealing<R::Staged>),
-    Sealed,
-    ToldAgain,
-    /// With whether it may pass.
-    Failed(bool),
-}
-
-impl<R: Repo> Pod<R> {
-    fn new(uid: &str, name: &str) -> Self {
-        let who = claimant(uid, 1, name);
-        let attempt = Attempt::new(&parsed(PATH), &who, NOW).unwrap();
-        Self {
-            who,
-            at: At::Claiming(Box::new(attempt)),
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        matches!(self.at, At::Sealed | At::ToldAgain | At::Failed(_))
-    }
-
-    fn has_sealed(&self) -> bool {
-        matches!(self.at, At::Sealed)
-    }
-
-    /// The next step. The tool writes a file, and each pod's another one. It does so at once: nothing keeps a tool
-    /// from writing where another pod has taken over, and only the digests tell.
-    fn step<S: Stage<Repo = R>>(&mut self, stage: &S) {
-        let repo = stage.repo();
-        let failed = |error: Error| At::Failed(error.reason().is_none());
-        self.at = match std::mem::replace(&mut self.at, At::Sealed) {
-            At::Claiming(mut attempt) => match attempt.step(repo, &Waiting::NONE) {
-                Ok(None) => At::Claiming(attempt),
-                Ok(Some(Claimed::Work(held))) => {
-                    stage.write(PATH, &self.who.pod_uid);
-                    At::Working(*held)
-                }
-                Ok(Some(Claimed::Sealed(_))) => At::ToldAgain,
-                Err(error) => failed(error),
-            },
-            At::Working(held) => {
-                let seal = seal_of(stage.files(PATH), &self.who, PATH);
-                held.stage(repo, &seal)
-                    .map_or_else(failed, |sealing| At::Sealing(held, sealing))
-            }
-            At::Sealing(held, mut sealing) => match sealing.step(repo, &held) {
-                Ok(false) => At::Sealing(held, sealing),
-                Ok(true) => At::Sealed,
-                Err(error) => failed(error),
-            },
-            over => over,
-        };
-    }
-}
-
-/// A purge and whether it is over.
-struct Purging<R: Repo>(Option<Purge<R>>);
-
-impl<R: Repo> Purging<R> {
-    fn new(uid: &str) -> Self {
-        Self(Some(Purge::new(&purge_entry(uid, PATH), NOW).unwrap()))
-    }
-
-    fn step<S: Stage<Repo = R>>(&mut self, stage: &S) {
-        let step = self.0.as_mut().map(|purge| purge.step(stage.repo(), &mut 0));
-        if !matches!(step, Some(Ok(None))) {
-            self.0 = None;
-        }
-    }
-}
-
-/// Whether the seal that stands is this pod's, with all its files as they were sealed.
-fn stands<S: Stage>(stage: &S, who: &Claimant) -> bool {
-    match found(stage.repo(), PATH, &who.uid) {
-        Ok(Found::Sealed(sealed)) => sealed.seal.pod_uid == who.pod_uid && sealed.seal.files == stage.files(PATH),
-        _ => false,
-    }
-}
-
-/// Every order in which `a` steps of one and `b` steps of another can happen.
-fn orders(a: usize, b: usize) -> Vec<Vec<bool>> {
-    if a + b == 0 {
-        return vec![Vec::new()];
-    }
-    let mut all = Vec::new();
-    for (first, left) in [
-        (true, (a.checked_sub(1), Some(b))),
-        (false, (Some(a), b.checked_sub(1))),
-    ] {
-        if let (Some(a), Some(b)) = left {
-            all.extend(orders(a, b).into_iter().map(|rest| [vec![first], rest].concat()));
-        }
-    }
-    all
-}
-
-/// From the first look to the claimed place.
-const CLAIM_STEPS: usize = 6;
-/// From there to the answer.
-const SEAL_STEPS: usize = 5;
-const POD_STEPS: usize = CLAIM_STEPS + SEAL_STEPS;
-const PURGE_STEPS: usize = 5;
-/// With a second look at what a late pod has made meanwhile.
-const LONG_PURGE_STEPS: usize = 8;
+use support::pods::{
+    At, CLAIM_STEPS, LONG_PURGE_STEPS, PATH, POD_STEPS, PURGE_STEPS, Pod, Purging, SEAL_STEPS, orders, stands,
+};
+use support::{Memory, NOW, Place, Stage, claim, claimant, found, purge_entry, seal, sealed, work};
 
 /// A pod and a purge, in this order, without the help of locks; whether anything of the backup is there at the end.
 fn pod_against_purge<S: Stage>(stage: &S, order: &[bool]) -> bool {
@@ -251,6 +138,7 @@ enum Event {
     Claim { uid: usize, run: i32, pod: usize },
     Write { file: usize },
     Seal,
+    GiveUp,
     Drop,
     Break,
     Find { uid: usize },
@@ -266,6 +154,7 @@ fn event() -> impl Strategy<Value = Event> {
         6 => (uid.clone(), 1..3i32, 0..3usize).prop_map(|(uid, run, pod)| Event::Claim { uid, run, pod }),
         4 => (0..3usize).prop_map(|file| Event::Write { file }),
         5 => Just(Event::Seal),
+        2 => Just(Event::GiveUp),
         2 => Just(Event::Drop),
         1 => Just(Event::Break),
         4 => uid.clone().prop_map(|uid| Event::Find { uid }),
@@ -311,6 +200,7 @@ fn answer<S: Stage>(stage: &S, path: &str, event: Event, at_work: &mut AtWork<S:
                 Ok(()) => "sealed".to_owned(),
             },
         },
+        Event::GiveUp => at_work.take().map_or(String::new(), |(held, _)| give_up(stage, held)),
         Event::Drop => {
             *at_work = None;
             String::new()
@@ -329,6 +219,22 @@ fn answer<S: Stage>(stage: &S, path: &str, event: Event, at_work: &mut AtWork<S:
             Outcome::Refused(error) | Outcome::Failed(error) => kind(&error),
             done => format!("{done:?}"),
         },
+    }
+}
+
+fn give_up<S: Stage>(stage: &S, held: Held<<S::Repo as Repo>::Place>) -> String {
+    let (repo, mut freed) = (stage.repo(), 0);
+    let mut discard = match held.give_up(repo) {
+        Ok(Some(discard)) => discard,
+        Ok(None) => return "not its own".to_owned(),
+        Err(error) => return kind(&error),
+    };
+    loop {
+        match discard.step(repo, &mut freed) {
+            Ok(None) => {}
+            Ok(Some(gone)) => return format!("{gone}, {freed} bytes"),
+            Err(error) => return kind(&error),
+        }
     }
 }
 

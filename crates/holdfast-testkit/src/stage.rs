@@ -141,7 +141,12 @@ impl Stage {
 
     /// The Events about an object: type, reason and note.
     pub async fn told(&self, uid: Option<&str>) -> Vec<[String; 3]> {
-        let events = self.api::<Event>().list(&ListParams::default()).await.expect("events");
+        self.told_in(&self.namespace, uid).await
+    }
+
+    async fn told_in(&self, namespace: &str, uid: Option<&str>) -> Vec<[String; 3]> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let events = events.list(&ListParams::default()).await.expect("events");
         let about = events.items.into_iter().filter(|event| {
             let on = event.regarding.as_ref();
             on.and_then(|on| on.uid.as_deref()) == uid
@@ -150,12 +155,13 @@ impl Stage {
         about.map(words).collect()
     }
 
-    /// Waits for an Event about an object, and answers its note.
+    /// Waits for an Event about an object, and answers its note. What has no namespace is told of in `default`.
     pub async fn tells<K: Resource>(&self, about: &K, reason: &str, warning: bool) -> String {
         let uid = about.meta().uid.as_deref();
         let kind = if warning { "Warning" } else { "Normal" };
         eventually(SOON, &format!("event {kind} {reason}"), || async {
-            let told = self.told(uid).await;
+            let namespace = about.meta().namespace.as_deref().unwrap_or("default");
+            let told = self.told_in(namespace, uid).await;
             let one = told.into_iter().find(|[k, r, _]| k == kind && r == reason);
             one.map(|[_, _, note]| note)
         })

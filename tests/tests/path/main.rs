@@ -9,3 +9,5 @@ mod one_writer;
 mod restore;
 mod scene;
 mod schedule;
+mod secrets;
+mod strict;

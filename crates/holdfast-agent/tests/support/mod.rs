@@ -8,12 +8,14 @@
 )]
 
 use holdfast_api::agent::AgentResult;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+const AGENT: &str = env!("CARGO_BIN_EXE_holdfast-agent");
 /// How long anything here may take.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -48,11 +50,40 @@ impl Bench {
         self.home.path().join(name)
     }
 
-    /// The agent for backup `u-1` named `b1` at `/ns/shop/b1`, run 1, pod `pod-1`.
+    /// The agent for backup `u-1` named `b1` at `/ns/shop/b1`, run 1, pod `pod-1`. What stands after `--` is the tool's
+    /// command in its assignment.
     pub fn agent(&self, arguments: &[&str]) -> Agent {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast-agent"));
+        self.agent_by(Command::new(AGENT), arguments)
+    }
+
+    /// The same agent, with a process namespace of its own as in a container: its pid is 1.
+    pub fn contained(&self, arguments: &[&str]) -> Agent {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--mount-proc", AGENT]);
+        self.agent_by(command, arguments)
+    }
+
+    fn agent_by(&self, command: Command, arguments: &[&str]) -> Agent {
+        let mut parts = arguments.split(|argument| *argument == "--");
+        let arguments = parts.next().unwrap_or_default();
+        let tool = parts.next().unwrap_or(&["true"]);
+        self.assigned_by(
+            command,
+            arguments,
+            &json!({"command": tool, "record": {"backup": {"spec": {"backupPolicyName": "p"}}}}),
+        )
+    }
+
+    /// The agent with this assignment.
+    pub fn assigned(&self, arguments: &[&str], assignment: &Value) -> Agent {
+        self.assigned_by(Command::new(AGENT), arguments, assignment)
+    }
+
+    fn assigned_by(&self, mut command: Command, arguments: &[&str], assignment: &Value) -> Agent {
         let path = std::env::var("PATH").unwrap_or_default();
         let terminated = self.beside(&format!("termination-{:?}", Instant::now()));
+        let file = self.beside(&format!("assignment-{:?}", Instant::now()));
+        fs::write(&file, assignment.to_string()).unwrap();
         command
             .args(arguments)
             .env_clear()
@@ -64,7 +95,7 @@ impl Bench {
             .env("HOLDFAST_PATH", "/ns/shop/b1")
             .env("HOLDFAST_REPOSITORY_ROOT", &self.root)
             .env("HOLDFAST_TERMINATION_LOG", &terminated)
-            .env("HOLDFAST_SPEC", r#"{"backup":{"spec":{"backupPolicyName":"p"}}}"#)
+            .env("HOLDFAST_ASSIGNMENT", file)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -65,6 +65,9 @@ status.plan.work.job.backoffLimit @count
 status.plan.work.job.failedAttempts @count
 status.plan.work.job.allowEmpty boolean default=false
 + pull status.plan.work.job
+status.plan.work.job.tolerations array
+status.plan.work.job.tolerations[] @free
+status.plan.work.job.securityContext @free
 + secret status.plan.work.job.secret
 + stop status.plan.stop
 "#;
@@ -96,6 +99,7 @@ status.lastScheduleTime @time
 status.lastSuccessfulTime @time
 
 + conditions status.conditions
++ waiting status.waiting
 status.schedules object
 status.schedules{} @free
 status.schedules{}.enabled boolean default=false
@@ -160,6 +164,11 @@ spec.logical object
 + commands spec.logical.incrementalRestoreCommands
 spec.logical.podScope string default="All" enum=["All","ReadWrite"]
 status object
+
+status.phase string enum=["Available","Failed"]
+status.failureReason string
+status.observedGeneration @int64
++ conditions status.conditions
 "#;
 
 pub(crate) const RESTORE: &str = r#"

@@ -171,6 +171,7 @@ const GROUPS: &[(&str, &str)] = &[
  @free
 .reason @text
 .since @moment
+.quoted boolean
 ",
     ),
     (

@@ -89,6 +89,8 @@ fn plan() -> BackupPlan {
                 failed_attempts: 0,
                 allow_empty: false,
                 secret: Some(secret),
+                security_context: None,
+                tolerations: Vec::new(),
                 image_pull_secrets: pull(),
                 unknown: Unknown::new(),
             })),
@@ -119,6 +121,7 @@ fn a_backup_means_what_it_meant() {
     let waiting = Waiting {
         reason: Reason::Unschedulable.as_str().to_owned(),
         since: time("2026-11-01T03:00:05Z"),
+        quoted: false,
         unknown: Unknown::new(),
     };
     assert!(waiting.is_for(Reason::Unschedulable));
@@ -227,6 +230,7 @@ fn a_restore_means_what_it_meant_in_every_stage() {
         Some(Waiting {
             reason: reason.as_str().to_owned(),
             since: time(since),
+            quoted: false,
             unknown: Unknown::new(),
         })
     };

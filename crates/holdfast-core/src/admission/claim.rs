@@ -44,6 +44,10 @@ pub(super) fn ensure(observed: &Observed, section: &CommonBackupPolicy, name: &s
             "persistentVolumeConfigMap is not served by this version: create the claim, or name a storageClassName";
         return Err(Problem::Fail(Reason::Unsupported, text.to_owned()));
     }
+    if let Some(words) = &observed.claim_refused {
+        let text = format!("persistent volume claim \"{name}\" is refused: {words}");
+        return Err(Problem::Wait(Reason::ClaimNotCreated, text));
+    }
     let capacity = wanted
         .init_capacity
         .clone()

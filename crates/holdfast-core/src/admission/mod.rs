@@ -34,6 +34,7 @@ use serde_json::{Map, Value, json};
 pub use find::find;
 
 use crate::{
+    backup::CANCELLED,
     decision::{self, Event, Seen, without_finalizer},
     repo::label_value,
     ttl,
@@ -41,8 +42,10 @@ use crate::{
 
 /// How long a name that does not exist is waited for.
 pub const GRACE: SignedDuration = SignedDuration::from_secs(30);
-/// How often something that is waited for is looked at again.
+/// How often something that is waited for is looked at again: often while it may come any moment, then less and less.
+/// Each look may ask the API server for pods.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(5);
+const LOOK_SELDOM: SignedDuration = SignedDuration::from_secs(30);
 
 /// Everything that admission rests on.
 #[derive(Clone, Debug)]
@@ -61,6 +64,8 @@ pub struct Observed {
     pub repo: Seen<BackupRepo>,
     /// The claim that the policy names instead of a repository.
     pub claim: Seen<PersistentVolumeClaim>,
+    /// Why the API server refused that claim, if it did in this pass.
+    pub claim_refused: Option<String>,
     /// The pods that the policy's selector matches, if they were listed.
     pub pods: Option<Vec<Pod>>,
     /// How long something that exists and is not ready is waited for.
@@ -107,6 +112,9 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
     }
     if backup.is_terminating() {
         return released(backup);
+    }
+    if backup.spec.cancel == Some(true) {
+        return failed(observed, Reason::Cancelled, CANCELLED, now);
     }
     match admit(observed, now) {
         Ok(metadata) => {
@@ -267,11 +275,13 @@ fn waiting(backup: &Backup, reason: Reason, text: &str, left: SignedDuration, no
     let since = waits(backup).0.map_or(Time(now), Time);
     status.waiting = Some(Waiting {
         reason: reason.as_str().to_owned(),
-        since,
+        since: since.clone(),
+        quoted: false,
         unknown: Unknown::new(),
     });
     if backup.status.as_ref() == Some(&status) {
-        return Decision::after(left.min(LOOK_AGAIN));
+        let pause = (now.duration_since(since.0) / 4).clamp(LOOK_AGAIN, LOOK_SELDOM);
+        return Decision::after(left.min(pause));
     }
     Decision::write(Write::Status(Box::new(status)))
 }

@@ -9,15 +9,31 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use serde_json::json;
 
+use super::children::newest;
+use super::job::main_container;
 use super::observed::{Observed, Read, Write};
 use super::verdict::Verdict;
 use crate::decision::{Kind, Target};
-use crate::pod::agent_result;
+use crate::pod::{agent_result, result_beside};
 
 /// The result of a sealed run among pods, if one of them tells it.
 pub(super) fn sealed(pods: &[Arc<Pod>], container: &str) -> Option<AgentResult> {
     pods.iter()
         .filter_map(|pod| agent_result(pod, container))
+        .find(|result| result.outcome == Outcome::Sealed)
+}
+
+/// How many bytes the last attempt wrote that told so.
+pub(super) fn written(observed: &Observed) -> Option<u64> {
+    let container = main_container(&observed.backup);
+    let tells = |pod: &Pod| agent_result(pod, &container).is_some_and(|result| result.bytes.is_some());
+    agent_result(newest(&observed.pods.items, tells)?, &container)?.bytes
+}
+
+/// The same among pods that go on although their agent has ended, so that their Job will not end by itself.
+pub(super) fn sealed_beside(pods: &[Arc<Pod>], container: &str) -> Option<AgentResult> {
+    pods.iter()
+        .filter_map(|pod| result_beside(pod, container))
         .find(|result| result.outcome == Outcome::Sealed)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use holdfast_api::assignment::Assignment;
 use holdfast_api::names::{
     ANNOTATION_FULL_NAME, ANNOTATION_TRACEPARENT, LABEL_BACKUP_NAME, LABEL_BACKUP_REPO_NAME, LABEL_BACKUP_TYPE,
     LABEL_BACKUP_UID, LABEL_CLUSTER_UID, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_MAX, LABEL_ROLE, MANAGED_BY_HOLDFAST,
@@ -10,16 +11,16 @@ use holdfast_api::names::{
 use holdfast_api::{Backup, BackupPlan, BackupToolSpec, JobWork};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Container, EnvVar, Pod};
+use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, Toleration};
 use kube::{Resource as _, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::observed::Observed;
 use super::volumes::{Shared, shared};
 use crate::pod::{
-    AgentJob, Mode, RepositoryAccess, agent_job, backup_dir, bin_mount, bin_volume, container_name, env, pin_to_node,
-    pod_uid_env, prepare_container, pull_secrets, repository_access, secret_env, tool_command, tool_security_context,
-    zero_limits,
+    AgentJob, Demands, Mode, RepositoryAccess, agent_command, agent_job, assign, backup_dir, bin_mount, bin_volume,
+    container_name, env, pin_to_node, pod_uid_env, prepare_container, pull_secrets, repository_access, secret_env,
+    security_of, tool_security_context, zero_limits,
 };
 use crate::settings::Settings;
 use crate::ttl;
@@ -42,7 +43,7 @@ pub(super) fn tool_job(
     plan: &BackupPlan,
     work: &JobWork,
     tool: Tool,
-    target: &Pod,
+    (target, demands): (&Pod, Demands),
     now: Timestamp,
 ) -> Result<Job, String> {
     let backup = &*observed.backup;
@@ -51,14 +52,14 @@ pub(super) fn tool_job(
     let Shared {
         mut volumes,
         mut mounts,
-    } = shared(target, &plan.location)?;
+    } = shared(target, &plan.location, &main_container(backup))?;
     volumes.extend(access.volumes.iter().cloned().chain([bin_volume()]));
     mounts.extend(access.mounts.iter().cloned().chain([bin_mount()]));
     let container = Container {
         name: main_container(backup),
         image: Some(work.tool.image.clone()),
         image_pull_policy: settings.pull_policy.clone(),
-        command: Some(tool_command("run", &tool.spec.backup_commands)),
+        command: Some(agent_command("run")),
         env: Some(environment(backup, plan, work, tool.env, access)),
         env_from: tool.spec.env_from,
         resources: Some(zero_limits(tool.spec.resources)),
@@ -67,8 +68,7 @@ pub(super) fn tool_job(
         ..Container::default()
     };
     let left = |deadline: Timestamp| deadline.duration_since(now).as_secs().max(1);
-    Ok(agent_job(AgentJob {
-        count_disruptions: false,
+    let mut job = AgentJob {
         name: work.job_name.clone(),
         namespace: backup.namespace().unwrap_or_default(),
         owner: backup.controller_owner_ref(&()),
@@ -82,7 +82,39 @@ pub(super) fn tool_job(
         volumes,
         affinity: Some(pin_to_node(&plan.source.node_name)),
         image_pull_secrets: pull_secrets(target.spec.as_ref()),
-    }))
+        tolerations: Some(tolerations(target)),
+        data_pods: settings.data_pods.clone(),
+        demands,
+        security: Some(security_of(target)),
+        ..AgentJob::default()
+    };
+    let assignment = Assignment {
+        record: record(backup, work),
+        ..Assignment::default()
+    };
+    assign(&mut job, assignment, &work.tool.name, work.secret.as_ref())?;
+    Ok(agent_job(job))
+}
+
+/// What the seal records.
+fn record(backup: &Backup, work: &JobWork) -> Value {
+    json!({
+        "backup": {
+            "name": backup.name_any(),
+            "namespace": backup.namespace(),
+            "uid": backup.uid(),
+            "labels": backup.labels(),
+            "spec": backup.spec,
+        },
+        "policy": work.policy,
+        "tool": { "name": work.tool.name, "spec": work.tool.spec },
+    })
+}
+
+/// What the target pod tolerates: its node takes the tool's pod under the same conditions, and a cordoned one not.
+pub(super) fn tolerations(target: &Pod) -> Vec<Toleration> {
+    let spec = target.spec.as_ref();
+    spec.and_then(|spec| spec.tolerations.clone()).unwrap_or_default()
 }
 
 fn prepare(settings: &Settings) -> Container {
@@ -161,18 +193,6 @@ fn environment(
     }
     list.extend(tool);
     list.extend(agent_environment(backup, plan, access.env));
-    let spec = json!({
-        "backup": {
-            "name": backup.name_any(),
-            "namespace": backup.namespace(),
-            "uid": backup.uid(),
-            "labels": backup.labels(),
-            "spec": backup.spec,
-        },
-        "policy": work.policy,
-        "tool": { "name": work.tool.name, "spec": work.tool.spec },
-    });
-    list.push(env("HOLDFAST_SPEC", spec.to_string()));
     list.push(env("HOLDFAST_ALLOW_EMPTY", work.allow_empty.to_string()));
     list
 }

@@ -2,8 +2,8 @@
 
 use holdfast_api::condition::Reason;
 use holdfast_api::names::{
-    ANNOTATION_ADMITTED, ANNOTATION_PATH_PREFIX, ANNOTATION_TARGET_POD_NAME, LABEL_BACKUP_REPO_NAME,
-    LABEL_NEED_REPO_PVC,
+    ANNOTATION_ADMITTED, ANNOTATION_CLAIM_REFUSED, ANNOTATION_PATH_PREFIX, ANNOTATION_TARGET_POD_NAME,
+    LABEL_BACKUP_REPO_NAME, LABEL_NEED_REPO_PVC,
 };
 use holdfast_api::{Backup, BackupPolicy, BackupRepo, BackupTool, BackupType, CommonBackupPolicy, DeployKind};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -14,8 +14,9 @@ use super::observed::{Observed, Problem, Read, Write};
 use super::storage::{Storage, is_ready, no_claim_name, not_ready, storage};
 use crate::decision::Seen;
 use crate::naming;
-use crate::pod::{is_over, node_matches};
+use crate::pod::{is_over, node_matches, windows_line_end};
 use crate::repo::label_value;
+use crate::target::database;
 
 /// Everything that a plan is made of.
 pub(super) struct Parts<'a> {
@@ -65,7 +66,7 @@ pub(super) fn parts(observed: &Observed) -> Result<Parts<'_>, Problem> {
         .map_err(|error| Problem::Fail(Reason::InvalidPathPrefix, error.to_string()))?;
     let image = Some(tool.spec.image.as_str())
         .filter(|image| !image.is_empty())
-        .or_else(|| first_image(target));
+        .or_else(|| database(target)?.image.as_deref());
     let image = image.map(str::to_owned).ok_or_else(|| {
         let text = format!(
             "neither backupTool {} nor the target pod names an image",
@@ -84,10 +85,6 @@ pub(super) fn parts(observed: &Observed) -> Result<Parts<'_>, Problem> {
         path,
         image,
     })
-}
-
-fn first_image(pod: &Pod) -> Option<&str> {
-    pod.spec.as_ref()?.containers.first()?.image.as_deref()
 }
 
 fn supported(backup: &Backup) -> Result<(), Problem> {
@@ -145,6 +142,12 @@ fn tool<'a>(observed: &'a Observed, section: &CommonBackupPolicy) -> Result<&'a 
     if tool.spec.backup_commands.is_empty() {
         let text = format!("backupTool {name} has no backupCommands");
         return Err(Problem::Fail(Reason::InvalidPolicy, text));
+    }
+    if let Some(at) = windows_line_end(&tool.spec.backup_commands) {
+        let text = format!(
+            "backupTool {name}: backupCommands[{at}] has Windows line ends (\\r\\n), which shells take for parts of words: save it with Unix line ends"
+        );
+        return Err(Problem::Fail(Reason::InvalidTool, text));
     }
     Ok(tool)
 }
@@ -225,6 +228,10 @@ fn repository_claim<'a>(observed: &'a Observed, repo: &BackupRepo) -> Result<&'a
             .get(LABEL_NEED_REPO_PVC)
             .is_some_and(|value| value == "true") =>
         {
+            if let Some(words) = observed.backup.annotations().get(ANNOTATION_CLAIM_REFUSED) {
+                let text = format!("persistent volume claim \"{claim}\" of backup repo {name} is refused: {words}");
+                return Err(Problem::Wait(Reason::ClaimNotCreated, text));
+            }
             let text = format!("waiting for persistent volume claim \"{claim}\" of backup repo {name}");
             Err(Problem::Wait(Reason::WaitingForPVC, text))
         }

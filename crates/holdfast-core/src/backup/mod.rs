@@ -12,6 +12,7 @@ mod cleanup;
 mod finish;
 mod job;
 mod lookup;
+mod mark;
 mod observed;
 mod plan;
 mod report;
@@ -21,6 +22,7 @@ mod state;
 mod status;
 mod stop;
 mod storage;
+mod trouble;
 mod verdict;
 mod volumes;
 
@@ -35,7 +37,9 @@ pub use cleanup::{Owner, cleanup};
 pub use observed::{Decision, Observed, Pods, Problem, Read, Write};
 pub use plan::{is_admitted, section};
 pub use state::can_become;
+pub use stop::CANCELLED;
 pub use storage::{Storage, storage};
+pub use trouble::{Troubled, in_trouble};
 pub use volumes::claims_of;
 
 pub use crate::{
@@ -51,6 +55,9 @@ use verdict::Verdict;
 /// to gc.
 pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
     let backup = &*observed.backup;
+    if let Some(metadata) = mark::lost(backup) {
+        return Decision::write(Write::Metadata(metadata));
+    }
     let verdict = match backup.phase() {
         BackupPhase::New if is_admitted(backup) && backup.metadata.deletion_timestamp.is_none() => {
             plan::judge(observed, now)

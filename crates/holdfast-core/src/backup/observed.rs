@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use holdfast_api::{
-    Backup, BackupPlan, BackupPolicy, BackupRepo, BackupStatus, BackupTool, names::ANNOTATION_REPOSITORY,
+    Backup, BackupPlan, BackupPolicy, BackupRepo, BackupStatus, BackupTool, condition::Reason,
+    names::ANNOTATION_REPOSITORY,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::ResourceExt as _;
 
 use crate::{
     decision::{self, Seen},
+    pod::Demands,
     settings::Settings,
 };
 
@@ -68,12 +70,22 @@ pub struct Observed {
     pub report_pods: Pods,
     /// What the API server said when it refused the Job that was last asked for.
     pub refused: Option<String>,
+    /// What the namespace demands of its pods, if it was asked lately.
+    pub demands: Option<Demands>,
+    /// The events about [`in_trouble`](super::in_trouble), if they were listed just now.
+    pub events: Option<Vec<Event>>,
 }
 
 impl Observed {
     /// The plan, once there is one.
     pub(super) fn plan(&self) -> Option<&BackupPlan> {
         self.backup.status.as_ref()?.plan.as_ref()
+    }
+
+    /// Whether the status says already, in the cluster's own words, that this is waited for.
+    pub(super) fn is_told(&self, reason: Reason) -> bool {
+        let waiting = self.backup.status.as_ref().and_then(|status| status.waiting.as_ref());
+        waiting.is_some_and(|waiting| waiting.quoted && waiting.is_for(reason))
     }
 
     /// Whether the status says that something is waited for.
@@ -131,4 +143,8 @@ pub enum Read {
     Report,
     /// The report Job's pods.
     ReportPods,
+    /// What the namespace demands of its pods.
+    Demands,
+    /// The events about [`in_trouble`](super::in_trouble), and the node that the run is bound to.
+    Events,
 }

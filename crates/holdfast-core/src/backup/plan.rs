@@ -7,16 +7,20 @@ use holdfast_api::{
     RepositoryReference, Source, Work,
 };
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::PodSecurityContext;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::finish::volume_name;
+use super::job::tolerations;
 use super::lookup::{Parts, parts};
+use super::mark;
 use super::observed::{Observed, Problem};
+use super::stop::CANCELLED;
 use super::verdict::{Surroundings, Verdict};
 use crate::{
     naming,
-    pod::{planned_tool, pull_secrets},
+    pod::{planned_tool, pull_secrets, security_of},
     policy,
 };
 
@@ -26,6 +30,9 @@ const ATTEMPTS: i32 = 3;
 const BRIEF: SignedDuration = SignedDuration::from_secs(4);
 /// How often a wait is looked at again when nothing changes.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(30);
+
+/// How far the clocks of two services may be apart.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(1);
 
 /// Whether the scheduler has admitted the Backup.
 pub fn is_admitted(backup: &Backup) -> bool {
@@ -39,7 +46,17 @@ pub fn section(policy: &BackupPolicy) -> Option<&CommonBackupPolicy> {
 
 /// Judges an admitted Backup that has not started.
 pub(super) fn judge(observed: &Observed, now: Timestamp) -> Verdict {
-    begin(observed, now).unwrap_or_else(|problem| settle(observed, problem, admitted_at(&observed.backup), now))
+    if observed.backup.spec.cancel == Some(true) {
+        return Verdict::Fail(Reason::Cancelled, CANCELLED.to_owned());
+    }
+    if !mark::is_complete(&observed.backup) {
+        return Verdict::Write(mark::taken_away());
+    }
+    match begin(observed, now) {
+        Ok(_) if !mark::is_the_policys(observed) => Verdict::Write(mark::taken_away()),
+        Ok(verdict) => verdict,
+        Err(problem) => settle(observed, problem, admitted_at(&observed.backup, now), now),
+    }
 }
 
 /// What a problem means for a run; waits end after the installation's time, counted from `since`.
@@ -53,13 +70,16 @@ pub(super) fn settle(observed: &Observed, problem: Problem, since: Option<Timest
     }
 }
 
-/// When the Backup was admitted; its creation if the annotation cannot be read.
-fn admitted_at(backup: &Backup) -> Option<Timestamp> {
+/// When the Backup was admitted; its creation where the annotation cannot be right: it may be copied.
+fn admitted_at(backup: &Backup, now: Timestamp) -> Option<Timestamp> {
     let written = backup
         .annotations()
         .get(ANNOTATION_ADMITTED)
-        .and_then(|text| text.parse().ok());
-    written.or_else(|| Some(backup.metadata.creation_timestamp.as_ref()?.0))
+        .and_then(|text| text.parse::<Timestamp>().ok());
+    let created = backup.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    written
+        .filter(|written| written.duration_since(now) <= CLOCKS)
+        .max(created)
 }
 
 /// The run as it would be planned now: for one that has not started, or that has started nothing yet.
@@ -146,6 +166,9 @@ fn job(backup: &Backup, parts: &Parts<'_>) -> Result<JobWork, String> {
         allow_empty,
         secret: section.base.target.secret.clone(),
         image_pull_secrets: pull_secrets(parts.target.spec.as_ref()),
+        tolerations: tolerations(parts.target),
+        security_context: Some(Box::new(security_of(parts.target)))
+            .filter(|one| **one != PodSecurityContext::default()),
         ..JobWork::default()
     })
 }

@@ -11,10 +11,12 @@ use super::children::{LOOK_AGAIN, failed_text, is_fresh, is_ours, newest, report
 use super::finish;
 use super::job::{KEPT_SECONDS, agent_environment, annotations, labels};
 use super::observed::{Observed, Read, Write};
+use super::trouble::{tell, trouble_of};
 use super::verdict::Verdict;
 use crate::decision::{Child, Kind, Target};
 use crate::pod::{
-    AgentJob, JobState, Mode, agent_container, agent_job, failure, is_over, job_state, repository_access, trouble,
+    AgentJob, Demands, JobState, Mode, agent_container, agent_job, failure, is_over, job_state, repository_access,
+    tolerations_of,
 };
 
 /// The container of a report Job.
@@ -24,7 +26,7 @@ const ALLOWED: SignedDuration = SignedDuration::from_mins(10);
 const ATTEMPTS: i32 = 3;
 
 /// The report Job. It needs no particular node: the scheduler knows where the volume can be mounted.
-fn report_job(observed: &Observed, plan: &BackupPlan, work: &JobWork) -> Result<Job, String> {
+fn report_job(observed: &Observed, plan: &BackupPlan, work: &JobWork, demands: Demands) -> Result<Job, String> {
     let backup = &*observed.backup;
     let settings = &*observed.settings;
     let access = repository_access(&plan.location, Mode::ReadWrite).map_err(|error| error.to_string())?;
@@ -48,6 +50,10 @@ fn report_job(observed: &Observed, plan: &BackupPlan, work: &JobWork) -> Result<
         container,
         volumes: access.volumes,
         image_pull_secrets: work.image_pull_secrets.clone(),
+        tolerations: Some(tolerations_of(&work.tolerations)),
+        data_pods: settings.data_pods.clone(),
+        demands,
+        security: work.security_context.as_deref().cloned(),
         ..AgentJob::default()
     }))
 }
@@ -67,16 +73,16 @@ pub(super) fn read_seal(
     if !is_ours(job, &observed.backup) {
         return taken(job);
     }
+    if let Some(result) = finish::sealed_beside(&observed.report_pods.items, CONTAINER) {
+        return finish::complete(observed, result);
+    }
     if job_state(job) == JobState::Running {
         let pod = newest(&observed.report_pods.items, |pod| !is_over(pod));
-        let (reason, text) = match pod.and_then(|pod| trouble(pod, now)) {
-            Some(trouble) => (trouble.reason, trouble.message),
-            None => (
-                Reason::Verifying,
-                "reading the seal, because the pod that wrote it is gone".to_owned(),
-            ),
-        };
-        return Verdict::Wait(reason, text, LOOK_AGAIN * 6);
+        if let Some(trouble) = trouble_of(job, pod, now) {
+            return tell(observed, trouble);
+        }
+        let text = "reading the seal, because the pod that wrote it is gone".to_owned();
+        return Verdict::Wait(Reason::Verifying, text, LOOK_AGAIN * 6);
     }
     if let Some(result) = finish::sealed(&observed.report_pods.items, CONTAINER) {
         return finish::complete(observed, result);
@@ -117,10 +123,13 @@ fn ask_for_report(
         let text = format!("the API server refuses the report job: {refused}");
         return Verdict::Wait(Reason::Verifying, text, LOOK_AGAIN * 3);
     }
+    let Some(demands) = observed.demands else {
+        return Verdict::Read(Read::Demands);
+    };
     if !is_fresh(observed, now) {
         return Verdict::Read(Read::Backup);
     }
-    match report_job(observed, plan, work) {
+    match report_job(observed, plan, work, demands) {
         Ok(job) => Verdict::Write(Write::Create(Child::from(job))),
         Err(text) => Verdict::Fail(Reason::NewerFormat, text),
     }

@@ -18,17 +18,17 @@ use super::observed::{Observed, Problem, Read, Write};
 use super::plan;
 use super::report::read_seal;
 use super::stop::{stop, stop_reason};
+use super::trouble::{created, hold_out};
 use super::verdict::{Surroundings, Verdict};
 use crate::decision::Child;
 use crate::naming;
 use crate::pod::{
-    Failure, JobState, failure, finished_at, is_over, job_state, needs_values, tool_environment, trouble,
+    Failure, JobState, counts, failure, failure_beside, finished_at, is_over, is_suspended, job_state, needs_values,
+    podless, tool_environment, trouble,
 };
 
 /// How long a cache of pods may lag behind one of Jobs.
 const LAG: SignedDuration = SignedDuration::from_secs(3);
-/// How long a Job may be without any pod before that is worth a word.
-const PODLESS: SignedDuration = SignedDuration::from_secs(6);
 
 /// Judges a Backup that is in progress.
 pub(super) fn judge(observed: &Observed, now: Timestamp) -> Verdict {
@@ -45,7 +45,8 @@ pub(super) fn judge(observed: &Observed, now: Timestamp) -> Verdict {
     };
     let job = observed.job.get().filter(|job| is_ours(job, backup));
     if let Some((reason, text)) = stop_reason(backup, plan, job, now) {
-        return stop(observed, job, reason, text, now);
+        let stopped = stop(observed, job, reason, text, now);
+        return look_at_the_seal(observed, (plan, work), stopped, now);
     }
     match (job, observed.job.get()) {
         (Some(job), _) => match job_state(job) {
@@ -55,6 +56,30 @@ pub(super) fn judge(observed: &Observed, now: Timestamp) -> Verdict {
         },
         (None, Some(foreign)) => taken(observed, foreign, (observed.job.live, Read::Job), now),
         (None, None) => begin(observed, plan, work, now),
+    }
+}
+
+/// Before a run without a Job is given up for its deadline, its seal is asked: it may have ended well, and its Job be gone
+/// since. The stop is written down first, so that the question has an end.
+fn look_at_the_seal(
+    observed: &Observed,
+    (plan, work): (&BackupPlan, &JobWork),
+    stopped: Verdict,
+    now: Timestamp,
+) -> Verdict {
+    let Verdict::Fail(Reason::DeadlineExceeded, text) = stopped else {
+        return stopped;
+    };
+    let Some(stop) = &plan.stop else {
+        return Verdict::Stop(Reason::DeadlineExceeded, text);
+    };
+    let taken = |foreign: &Job| taken(observed, foreign, (observed.report.live, Read::Report), now);
+    match read_seal(observed, (plan, work), stop.since.0, taken, now) {
+        // It never was sealed, or nobody can tell.
+        Verdict::Fail(Reason::SealInvalid | Reason::DeadlineExceeded, _) => {
+            Verdict::Fail(Reason::DeadlineExceeded, text)
+        }
+        verdict => verdict,
     }
 }
 
@@ -99,10 +124,13 @@ fn begin(observed: &Observed, plan: &BackupPlan, work: &JobWork, now: Timestamp)
         Ok(None) => return plan::begin(observed, now).unwrap_or_else(|problem| settle(observed, problem, now)),
         Err(problem) => return settle(observed, problem, now),
     };
+    let Some(demands) = observed.demands else {
+        return Verdict::Read(Read::Demands);
+    };
     if !is_fresh(observed, now) {
         return Verdict::Read(Read::Backup);
     }
-    match tool_job(observed, plan, work, tool, target, now) {
+    match tool_job(observed, plan, work, tool, (target, demands), now) {
         Ok(job) => Verdict::Write(Write::Create(Child::from(job))),
         Err(text) => settle(observed, Problem::Fail(Reason::Unsupported, text), now),
     }
@@ -137,7 +165,8 @@ fn moved(observed: &Observed, plan: &BackupPlan, target: &Pod, now: Timestamp) -
         .and_then(|spec| spec.node_name.as_deref())
         .unwrap_or_default();
     let uid = target.uid().unwrap_or_default();
-    if uid == plan.source.pod_uid && node == plan.source.node_name {
+    let host = naming::db_host(target);
+    if uid == plan.source.pod_uid && node == plan.source.node_name && host == plan.source.host {
         return None;
     }
     if let Some(Err(problem)) = observed.claim.get().map(|claim| reachable(observed, claim, node)) {
@@ -146,7 +175,7 @@ fn moved(observed: &Observed, plan: &BackupPlan, target: &Pod, now: Timestamp) -
     let mut plan = plan.clone();
     plan.source.pod_uid = uid;
     node.clone_into(&mut plan.source.node_name);
-    plan.source.host = naming::db_host(target);
+    plan.source.host = host;
     let surroundings = Surroundings {
         volume_name: observed.claim.get().and_then(finish::volume_name),
         ..Surroundings::default()
@@ -155,26 +184,35 @@ fn moved(observed: &Observed, plan: &BackupPlan, target: &Pod, now: Timestamp) -
 }
 
 fn running(observed: &Observed, plan: &BackupPlan, work: &JobWork, job: &Job, now: Timestamp) -> Verdict {
+    let container = main_container(&observed.backup);
+    if let Some(result) = finish::sealed_beside(&observed.pods.items, &container) {
+        return finish::complete(observed, result);
+    }
+    if is_suspended(job) {
+        let text = format!("job \"{}\" is suspended", job.name_any());
+        return Verdict::Wait(Reason::JobSuspended, text, LOOK_AGAIN * 6);
+    }
     let left = plan
         .deadline
         .as_ref()
         .map(|deadline| deadline.0.duration_since(now) + SLACK);
-    let failures = failures(observed);
+    let failures = attempts(observed);
     let Some(pod) = newest(&observed.pods.items, |pod| !is_over(pod)) else {
         return failed_attempt(observed, work, &failures)
-            .unwrap_or_else(|| podless(observed, job, failures.is_empty(), now));
+            .unwrap_or_else(|| without_pod(observed, job, failures.is_empty(), now));
     };
+    if let Some(failure) = failure_beside(pod, &container) {
+        return Verdict::Stop(failure.reason, failure.message);
+    }
     let pending = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Pending");
     if let Some(trouble) = trouble(pod, now) {
-        let created = pod.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-        return hold_out(observed, trouble.reason, trouble.message, created, now);
+        return hold_out(observed, trouble, created(pod, now), now);
     }
     if let Some(verdict) = failed_attempt(observed, work, &failures) {
         return verdict;
     }
     if pending {
-        let created = pod.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-        if now.duration_since(created) > observed.settings.not_ready_timeout {
+        if now.duration_since(created(pod, now)) > observed.settings.not_ready_timeout {
             let text = format!("pod `{}` did not start", pod.name_any());
             return Verdict::Stop(Reason::PodPending, text);
         }
@@ -188,27 +226,30 @@ fn running(observed: &Observed, plan: &BackupPlan, work: &JobWork, job: &Job, no
     }
 }
 
-/// Tells of a trouble until it has lasted too long, then stops the run with it.
-fn hold_out(observed: &Observed, reason: Reason, text: String, since: Timestamp, now: Timestamp) -> Verdict {
-    let left = observed.settings.not_ready_timeout - now.duration_since(since);
-    if left <= SignedDuration::ZERO {
-        return Verdict::Stop(reason, text);
+fn without_pod(observed: &Observed, job: &Job, first: bool, now: Timestamp) -> Verdict {
+    match podless(job, now).filter(|_| first) {
+        Some(trouble) => hold_out(observed, trouble, without_since(observed, job, now), now),
+        None => Verdict::Rest(Some(LOOK_AGAIN)),
     }
-    Verdict::Wait(reason, text, left.min(LOOK_AGAIN * 6))
 }
 
-fn podless(observed: &Observed, job: &Job, first: bool, now: Timestamp) -> Verdict {
-    let created = job.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-    if !first || now.duration_since(created) < PODLESS {
-        return Verdict::Rest(Some(LOOK_AGAIN));
-    }
-    let text = format!("job \"{}\" has no pod yet; its events may tell why", job.name_any());
-    hold_out(observed, Reason::PodPending, text, created, now)
+/// Since when a Job has been without a pod, as far as that is written down: it may have had one before.
+fn without_since(observed: &Observed, job: &Job, now: Timestamp) -> Timestamp {
+    let status = observed.backup.status.as_ref();
+    let waiting = status.and_then(|status| status.waiting.as_ref());
+    let resumed = job.status.as_ref().and_then(|status| status.start_time.as_ref());
+    let since = waiting.map_or(now, |waiting| waiting.since.0);
+    resumed.map_or(since, |resumed| since.max(resumed.0))
 }
 
-fn failures(observed: &Observed) -> Vec<Failure> {
+/// Attempts that failed and count as such.
+fn attempts(observed: &Observed) -> Vec<Failure> {
+    failed(observed, counts)
+}
+
+fn failed(observed: &Observed, wanted: impl Fn(&Pod) -> bool) -> Vec<Failure> {
     let container = main_container(&observed.backup);
-    let mut pods: Vec<&Arc<Pod>> = observed.pods.items.iter().collect();
+    let mut pods: Vec<&Arc<Pod>> = observed.pods.items.iter().filter(|pod| wanted(pod)).collect();
     pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
     pods.iter().filter_map(|pod| failure(pod, &container)).collect()
 }
@@ -256,7 +297,7 @@ fn ended_badly(
     if !observed.job.live {
         return Verdict::Read(Read::Job);
     }
-    let failures = failures(observed);
+    let failures = failed(observed, |_| true);
     if failures.is_empty() && !observed.pods.live {
         return Verdict::Read(Read::Pods);
     }

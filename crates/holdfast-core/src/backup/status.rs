@@ -1,21 +1,26 @@
 //! How a verdict becomes the one decision: the status with its conditions, and what is told about it.
 
-use holdfast_api::condition::{Conditions, Reason};
+use holdfast_api::condition::{ConditionType, Conditions, Reason, message};
 use holdfast_api::event::{BusEvent, BusEventKind};
+use holdfast_api::text::printable;
 use holdfast_api::{
     Backup, BackupLogStatus, BackupPhase, BackupPlan, BackupStatus, BackupToolManifestsStatus, Stop, Unknown, Waiting,
-    agent::AgentResult,
+    agent::{AgentResult, LinksOut},
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-use super::finish::volume_name;
+use super::finish::{self, volume_name};
 use super::observed::{Decision, Observed, Write};
 use super::size;
 use super::verdict::{Surroundings, Verdict};
 use crate::decision::Event;
 use crate::ttl;
+
+/// What a Backup is told that names a parent; a manifest written for the original API, which ignores the name, works.
+const NO_INCREMENT: &str =
+    "spec.parentBackupName has no effect: this version makes no incremental backups, and this is a full one";
 
 /// A status about to be written.
 struct Draft<'a> {
@@ -33,12 +38,13 @@ pub(super) fn render(observed: &Observed, verdict: Verdict, now: Timestamp) -> D
         Verdict::Read(read) => Decision::read(read),
         Verdict::Write(write) => Decision::write(write),
         Verdict::Begin(plan, surroundings) => draft().begin(*plan, surroundings),
-        Verdict::Wait(reason, text, again) => draft().wait(reason, &text, again),
+        Verdict::Wait(reason, text, again) => draft().wait(reason, &text, false, again),
+        Verdict::Quote(reason, text, again) => draft().wait(reason, &text, true, again),
         Verdict::Runs(text, again) => draft().runs(&text, again),
         Verdict::Attempt(count, reason, text) => draft().attempt(count, reason, &text),
         Verdict::Stop(reason, text) => draft().stop(reason, text),
         Verdict::Complete(result) => draft().complete(observed, &result),
-        Verdict::Fail(reason, text) => draft().fail(reason, &text, ttl_of(observed)),
+        Verdict::Fail(reason, text) => draft().fail(observed, reason, &text),
     }
 }
 
@@ -48,6 +54,21 @@ fn ttl_of(observed: &Observed) -> Option<&str> {
         Some(plan) => plan.ttl.as_deref(),
         None => observed.policy.get()?.spec.retention.as_ref()?.ttl.as_deref(),
     }
+}
+
+/// How many links lead out of a backup, and the first of them.
+fn links_text(links: &LinksOut) -> String {
+    let more = links.count.saturating_sub(links.first.len() as u64);
+    let mut named = links.first.clone();
+    if more > 0 && !named.is_empty() {
+        named.push(format!("{more} more"));
+    }
+    let named = if named.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", named.join(", "))
+    };
+    format!("{} symbolic links lead out of the backup{named}", links.count)
 }
 
 impl<'a> Draft<'a> {
@@ -91,12 +112,20 @@ impl<'a> Draft<'a> {
         let tool = plan.work.job().map(|work| work.tool.name.clone()).unwrap_or_default();
         let text = format!("backing up pod {} with backupTool {tool}", plan.source.pod_name);
         self.status.plan = Some(plan);
+        let ignored = self.backup.spec.parent_backup_name.as_ref().map(|_| NO_INCREMENT);
         self.say(|conditions| {
             conditions.reconciling(Reason::InProgress, &text);
+            if let Some(ignored) = ignored {
+                conditions.set(ConditionType::FieldsIgnored, true, Reason::Unsupported, ignored);
+            }
         });
         let event = self.bus(BusEventKind::BackupStarted);
         let decision = self.written();
-        if first { decision.with(event) } else { decision }
+        match (first, ignored) {
+            (true, Some(ignored)) => decision.with(event).with(Event::warning(Reason::Unsupported, ignored)),
+            (true, None) => decision.with(event),
+            (false, _) => decision,
+        }
     }
 
     /// The members of the original that repeat the plan.
@@ -108,15 +137,11 @@ impl<'a> Draft<'a> {
 
     /// Writes what is waited for if the status does not say so yet.
     ///
-    /// A text that changes under one reason is not written again: the cluster's own texts alternate
-    /// (an image is pulled, then backed off), and the first one says more.
-    fn wait(mut self, reason: Reason, text: &str, again: SignedDuration) -> Decision {
-        if self
-            .status
-            .waiting
-            .as_ref()
-            .is_some_and(|waiting| waiting.is_for(reason))
-        {
+    /// A text that changes under one reason is not written again, unless it holds the cluster's own words for the first
+    /// time: these alternate (an image is pulled, then backed off), and the first ones say more.
+    fn wait(mut self, reason: Reason, text: &str, quoted: bool, again: SignedDuration) -> Decision {
+        let told = |waiting: &Waiting| waiting.is_for(reason) && (waiting.quoted || !quoted);
+        if self.status.waiting.as_ref().is_some_and(told) {
             return Decision::after(again);
         }
         let since = self
@@ -127,6 +152,7 @@ impl<'a> Draft<'a> {
         self.status.waiting = Some(Waiting {
             reason: reason.as_str().to_owned(),
             since,
+            quoted,
             unknown: Unknown::new(),
         });
         self.say(|conditions| {
@@ -188,8 +214,13 @@ impl<'a> Draft<'a> {
         let size = self.status.total_size.as_deref().unwrap_or("unknown size");
         let took = self.status.duration.as_deref().unwrap_or("unknown time");
         let text = format!("sealed {size} in {} files in {took}", result.files.unwrap_or_default());
+        let links = result.links_out.as_ref().map(links_text);
         self.say(|conditions| {
             conditions.ready(Reason::Completed, &text);
+            if let Some(text) = links {
+                let (kind, reason) = (ConditionType::LinksLeadOut, Reason::LinksLeadOut);
+                conditions.set(kind, true, reason, &message(reason, &text));
+            }
         });
         let event = Event::normal(Reason::CreatedBackup, "Completed backup.");
         let bus = self.bus(BusEventKind::BackupCompleted);
@@ -223,9 +254,10 @@ impl<'a> Draft<'a> {
     }
 
     /// Ends the Backup as Failed. `text` is the original's `failureReason` where it has one.
-    fn fail(mut self, reason: Reason, text: &str, ttl: Option<&str>) -> Decision {
-        self.end(BackupPhase::Failed, ttl);
-        self.status.failure_reason = Some(text.to_owned());
+    fn fail(mut self, observed: &Observed, reason: Reason, text: &str) -> Decision {
+        self.end(BackupPhase::Failed, ttl_of(observed));
+        self.status.total_size = finish::written(observed).map(size::bytes);
+        self.status.failure_reason = Some(printable(text).into_owned());
         self.say(|conditions| {
             conditions.stalled(reason, text);
         });

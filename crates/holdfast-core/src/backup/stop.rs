@@ -11,6 +11,9 @@ use super::verdict::Verdict;
 use crate::decision::{Kind, Target};
 use crate::pod::{JobState, job_state};
 
+/// Why a Backup ended that its user gave up.
+pub const CANCELLED: &str = "cancelled by spec.cancel";
+
 /// Whether the run must be stopped. A Job that is complete is not: its bytes are sealed.
 pub(super) fn stop_reason(
     backup: &Backup,
@@ -32,7 +35,7 @@ pub(super) fn stop_reason(
         return None;
     }
     if backup.spec.cancel == Some(true) {
-        return Some((Reason::Cancelled, "cancelled by spec.cancel".to_owned()));
+        return Some((Reason::Cancelled, CANCELLED.to_owned()));
     }
     let deadline = plan.deadline.as_ref()?.0;
     let late = now.duration_since(deadline) > SLACK;

@@ -17,6 +17,8 @@ pub(super) enum Verdict {
     Begin(Box<BackupPlan>, Surroundings),
     /// Something is waited for; look again after this time.
     Wait(Reason, String, SignedDuration),
+    /// The same, told with the cluster's own words, which may have come later than the wait.
+    Quote(Reason, String, SignedDuration),
     /// What was waited for has come: the tool is at work; look again after this time.
     Runs(String, SignedDuration),
     /// So many attempts have failed, the last one for this reason.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use holdfast_api::Location;
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, Volume, VolumeMount, VolumeProjection};
 
-use crate::pod::{BIN_DIR, BIN_VOLUME, REPOSITORY_DIR, repository_volume_of};
+use crate::pod::{BIN_DIR, REPOSITORY_DIR, is_own_volume, repository_volume_of};
+use crate::target;
 
 /// Volumes and mounts for the tool's container.
 #[derive(Debug, Default, PartialEq)]
@@ -22,24 +23,28 @@ pub fn claims_of(pod: &Pod) -> Vec<&str> {
         .collect()
 }
 
-/// All volumes of the target pod and all mounts of its first container, as in the original, except
+/// All volumes of the target pod and all mounts of its database's container, as in the original, except
 /// - projected tokens for the Kubernetes API: pods that touch data hold none;
 /// - `ephemeral` volumes: they would be new, empty ones;
 /// - what has the name or the place of our own volumes.
 ///
+/// Resources that a volume tells of a container of the target are those of `container`, the only one of ours that works.
 /// Fails, in words, if a mount cannot be reproduced.
-pub(super) fn shared(target: &Pod, location: &Location) -> Result<Shared, String> {
+pub(super) fn shared(target: &Pod, location: &Location, container: &str) -> Result<Shared, String> {
     let Some(spec) = target.spec.as_ref() else {
         return Ok(Shared::default());
     };
     let repository = repository_volume_of(location);
-    let is_taken = |name: &String| name == BIN_VOLUME || repository.as_ref() == Some(name);
+    let is_taken = |name: &String| is_own_volume(name) || repository.as_ref() == Some(name);
     let may_share =
         |volume: &&Volume| volume.ephemeral.is_none() && !holds_api_token(volume) && !is_taken(&volume.name);
-    let volumes: Vec<Volume> = spec.volumes.iter().flatten().filter(may_share).cloned().collect();
+    let mut volumes: Vec<Volume> = spec.volumes.iter().flatten().filter(may_share).cloned().collect();
+    for volume in &mut volumes {
+        rename_container(volume, container);
+    }
     let names: BTreeSet<&str> = volumes.iter().map(|volume| volume.name.as_str()).collect();
     let mut mounts = Vec::new();
-    if let Some(container) = spec.containers.first() {
+    if let Some(container) = target::database(target) {
         for mount in container.volume_mounts.iter().flatten() {
             if names.contains(mount.name.as_str()) && !is_ours(&mount.mount_path) {
                 mounts.push(copied(mount, container, target)?);
@@ -47,6 +52,24 @@ pub(super) fn shared(target: &Pod, location: &Location) -> Result<Shared, String
         }
     }
     Ok(Shared { volumes, mounts })
+}
+
+/// The API server refuses a pod whose downward API names a container that it does not have.
+fn rename_container(volume: &mut Volume, container: &str) {
+    let own = volume
+        .downward_api
+        .iter_mut()
+        .flat_map(|source| source.items.iter_mut().flatten());
+    let sources = volume
+        .projected
+        .iter_mut()
+        .flat_map(|source| source.sources.iter_mut().flatten());
+    let projected = sources
+        .filter_map(|source| source.downward_api.as_mut())
+        .flat_map(|source| source.items.iter_mut().flatten());
+    for resource in own.chain(projected).filter_map(|file| file.resource_field_ref.as_mut()) {
+        resource.container_name = Some(container.to_owned());
+    }
 }
 
 fn holds_api_token(volume: &Volume) -> bool {

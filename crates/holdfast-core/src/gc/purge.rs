@@ -11,10 +11,10 @@ use holdfast_api::{
     condition::Reason,
     names::{LABEL_MANAGED_BY, LABEL_ROLE, MANAGED_BY_HOLDFAST, ROLE_PURGE},
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{Container, LocalObjectReference, Pod},
+    core::v1::{Container, LocalObjectReference, Pod, PodSecurityContext},
 };
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ use crate::{
     naming::hex,
     pod::{
         AgentJob, JobState, Mode, Trouble, agent_container, agent_job, agent_result, env, env_value, failure,
-        job_state, pod_uid_env, repository_access, trouble,
+        failure_beside, job_state, pod_uid_env, podless, repository_access, result_beside, tolerations_of, trouble,
     },
 };
 
@@ -40,8 +40,6 @@ const LIST: &str = "HOLDFAST_PURGE";
 const ATTEMPTS: i32 = 2;
 const ALLOWED_SECONDS: i64 = 6 * 3600;
 const KEPT_SECONDS: i32 = 86_400;
-/// How long the Job controller may take to make a pod before that is worth a word.
-const SETTLING: SignedDuration = SignedDuration::from_secs(8);
 
 /// One Backup whose files go.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -158,6 +156,12 @@ pub fn pull_secrets(batch: &Batch, waiting: &[Arc<BackupSummary>]) -> Vec<LocalO
     names.into_iter().map(reference).collect()
 }
 
+/// As whom a batch was written, where its Backups say so; a batch of several users is split when one may not remove what
+/// another wrote.
+pub(super) fn security(batch: &Batch, waiting: &[Arc<BackupSummary>]) -> Option<PodSecurityContext> {
+    members(batch, waiting).find_map(|backup| backup.status.security.as_deref().cloned())
+}
+
 /// The identity that the repository of a batch must have, where its Backups agree about it: nothing is looked for on
 /// another volume.
 pub fn identity(batch: &Batch, waiting: &[Arc<BackupSummary>]) -> Option<String> {
@@ -179,7 +183,7 @@ fn members<'a>(batch: &Batch, waiting: &'a [Arc<BackupSummary>]) -> impl Iterato
 }
 
 /// The Job that removes a batch. It belongs to no Backup: it outlives those that it releases. `identity` is that of
-/// [`identity`], `secrets` are those of [`pull_secrets`].
+/// [`identity`]; `terms` are what the installation, the namespace and the Backups want of the Job's pods.
 ///
 /// # Errors
 /// [`NewerFormat`] where the repository is reached in a way that this version does not know.
@@ -188,7 +192,7 @@ pub fn purge_job(
     pull: Option<&str>,
     batch: &Batch,
     identity: Option<String>,
-    secrets: Vec<LocalObjectReference>,
+    terms: AgentJob,
 ) -> Result<Job, NewerFormat> {
     let location = Location {
         access: Access::mount(&batch.claim),
@@ -211,8 +215,8 @@ pub fn purge_job(
         ttl_seconds: Some(KEPT_SECONDS),
         container: agent_container(CONTAINER, agent_image, pull, "purge", environment, access.mounts),
         volumes: access.volumes,
-        image_pull_secrets: secrets,
-        ..AgentJob::default()
+        tolerations: Some(tolerations_of(&[])),
+        ..terms
     }))
 }
 
@@ -236,10 +240,26 @@ pub fn outcome(job: &Job, batch: &Batch, pods: &[Arc<Pod>], now: Timestamp) -> O
             Some(failure) => Outcome::Failed(failure.reason, failure.message),
             None => Outcome::Failed(Reason::ToolFailed, message),
         },
-        JobState::Running => {
-            let found = pods.iter().find_map(|pod| trouble(pod, now));
-            Outcome::Working(found.or_else(|| podless(job, pods, now)))
-        }
+        JobState::Running => at_work(job, batch, pods, now),
+    }
+}
+
+/// A Job that has not ended: it may have no pod, a pod that does not start, or one that somebody's container keeps from
+/// ending.
+fn at_work(job: &Job, batch: &Batch, pods: &[Arc<Pod>], now: Timestamp) -> Outcome {
+    if pods.is_empty() {
+        return Outcome::Working(podless(job, now));
+    }
+    if pods
+        .iter()
+        .filter_map(|pod| result_beside(pod, CONTAINER))
+        .any(|result| result.outcome == Told::Purged)
+    {
+        return complete(batch, pods);
+    }
+    match pods.iter().find_map(|pod| failure_beside(pod, CONTAINER)) {
+        Some(failure) => Outcome::Failed(failure.reason, failure.message),
+        None => Outcome::Working(pods.iter().find_map(|pod| trouble(pod, now))),
     }
 }
 
@@ -261,13 +281,4 @@ fn complete(batch: &Batch, pods: &[Arc<Pod>]) -> Outcome {
 pub fn freed(pods: &[Arc<Pod>]) -> u64 {
     let results = pods.iter().filter_map(|pod| agent_result(pod, CONTAINER));
     results.filter_map(|result| result.bytes).fold(0, u64::saturating_add)
-}
-
-/// A quota or an admission rule may refuse the pod; only the Job's events tell.
-fn podless(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Option<Trouble> {
-    let age = now.duration_since(job.creation_timestamp()?.0);
-    (pods.is_empty() && age > SETTLING).then(|| Trouble {
-        reason: Reason::PodPending,
-        message: format!("job {} has no pod yet: its events tell why", job.name_any()),
-    })
 }

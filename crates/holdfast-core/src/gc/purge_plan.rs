@@ -19,6 +19,8 @@ use crate::pod::{Trouble, finished_at};
 
 /// How often a Job at work is looked at when nothing changes.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
+/// How often one that has no pod yet: what keeps it from one is told soon.
+const PODLESS: SignedDuration = SignedDuration::from_secs(4);
 /// How soon a Job that is being deleted is looked for again.
 const GOING: SignedDuration = SignedDuration::from_secs(2);
 /// The longest wait before a failed purge is tried again, as a multiple of the first.
@@ -146,7 +148,7 @@ pub fn decide(volume: &Volume, history: &History, now: Timestamp) -> Step {
             Seen::Do(step) => return step,
             Seen::Work => {
                 at_work = true;
-                LOOK_AGAIN
+                if purge.pods.is_empty() { PODLESS } else { LOOK_AGAIN }
             }
             Seen::Wait(wait) => wait,
         };

@@ -18,12 +18,15 @@ use super::BackupSummary;
 /// How many scheduled, completed Backups a policy that says nothing keeps, as the API has it.
 const DEFAULT_LIMIT: i32 = 7;
 
+/// How many scheduled, Failed Backups of one type a policy keeps: enough to see what fails, whatever their time says.
+const FAILED_LIMIT: usize = 3;
+
 /// A Backup that shall go.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
     /// The Backup as it was seen: its uid and resourceVersion guard the deletion.
     pub backup: Arc<BackupSummary>,
-    /// [`Reason::Expired`] or [`Reason::HistoryLimitExceeded`].
+    /// [`Reason::Expired`], [`Reason::HistoryLimitExceeded`] or [`Reason::FailedLimitExceeded`].
     pub reason: Reason,
     /// The newer good Backup of its series that allows a good one to go. Whoever deletes makes sure that this one is
     /// still there; a Backup that is no good needs none.
@@ -54,15 +57,23 @@ impl Limits {
         }
     }
 
-    /// Whether a Backup is one of those that its limit counts: scheduled, for this very policy, and good. Failed ones
-    /// never push a good one out.
+    /// Whether a Backup is one of those that a limit counts: scheduled, for this very policy, and over.
     fn counts(&self, backup: &BackupSummary) -> bool {
-        backup.is_good()
+        (backup.is_good() || has_failed(backup))
             && backup
                 .labels()
                 .get(LABEL_AUTOBACKUP)
                 .is_some_and(|value| value == "true")
             && backup.policy_uid().is_none_or(|uid| uid == self.uid)
+    }
+
+    /// How many of a kind stay. Failed ones are counted apart: they never push a good one out.
+    fn of_kind(&self, (kind, good): (BackupType, bool)) -> Option<usize> {
+        if good {
+            self.limits.get(&kind).copied()
+        } else {
+            Some(FAILED_LIMIT)
+        }
     }
 }
 
@@ -93,7 +104,10 @@ type Check = fn(&Case<'_>) -> bool;
 /// Why a Backup goes: the first that holds is the reason.
 const RETIRE: &[(Reason, Check)] = &[
     (Reason::Expired, is_expired),
-    (Reason::HistoryLimitExceeded, is_over_limit),
+    (Reason::HistoryLimitExceeded, |case| {
+        is_over_limit(case) && case.backup.is_good()
+    }),
+    (Reason::FailedLimitExceeded, is_over_limit),
 ];
 
 /// Why it stays nevertheless: one is enough.
@@ -137,6 +151,10 @@ fn is_newest_good_of_its_series(case: &Case<'_>) -> bool {
 /// An increment that stays needs every Backup below it.
 fn is_needed_by_one_that_stays(case: &Case<'_>) -> bool {
     (case.needed)(case.backup)
+}
+
+fn has_failed(backup: &BackupSummary) -> bool {
+    backup.status.phase == Some(BackupPhase::Failed) && !backup.is_going()
 }
 
 fn has_expired(backup: &BackupSummary, now: Timestamp) -> bool {
@@ -196,7 +214,7 @@ fn newest_good(group: &Group) -> HashMap<Series<'_>, &Arc<BackupSummary>> {
     newest
 }
 
-/// Uids of the oldest scheduled, completed Backups above the limit, by type.
+/// Uids of the oldest scheduled Backups above their limit, by type, good and Failed ones apart.
 ///
 /// What expires is not counted, unless a rule keeps it for good: it must not push out one whose time is not over, and
 /// in whatever order the candidates go, the same ones stay.
@@ -216,16 +234,17 @@ fn over_limit<'a>(
         };
         limits.counts(backup) && (!has_expired(backup, now) || protection_is(backup, "Retain") || is_newest())
     };
-    let mut scheduled: BTreeMap<BackupType, Vec<&Arc<BackupSummary>>> = BTreeMap::new();
+    let mut scheduled: BTreeMap<(BackupType, bool), Vec<&Arc<BackupSummary>>> = BTreeMap::new();
     for backup in group.backups.iter().filter(|backup| counts(backup)) {
-        scheduled.entry(backup.spec.backup_type).or_default().push(backup);
+        let kind = (backup.spec.backup_type, backup.is_good());
+        scheduled.entry(kind).or_default().push(backup);
     }
     let mut found = HashSet::new();
     for (kind, mut backups) in scheduled {
-        let Some(limit) = limits.limits.get(&kind) else {
+        let Some(limit) = limits.of_kind(kind) else {
             continue;
         };
-        let over = backups.len().saturating_sub(*limit);
+        let over = backups.len().saturating_sub(limit);
         if over > 0 {
             backups.sort_by(|one, other| order(one).cmp(&order(other)));
             found.extend(

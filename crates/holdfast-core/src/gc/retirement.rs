@@ -115,7 +115,7 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
         let next = next.into_iter().chain(withheld).min();
         return next.map_or_else(Decision::wait, Decision::after);
     };
-    let by_limit = |candidate: &Candidate| candidate.reason == Reason::HistoryLimitExceeded;
+    let by_limit = |candidate: &Candidate| candidate.reason != Reason::Expired;
     if !observed.limits_live && observed.left.iter().any(by_limit) {
         return Decision::read(Read::Policy);
     }
@@ -133,6 +133,7 @@ fn delete(candidate: &Candidate) -> Decision {
     let (backup, reason) = (&*candidate.backup, candidate.reason);
     let note = match reason {
         Reason::Expired => "its retention is over",
+        Reason::FailedLimitExceeded => "there are newer scheduled backups that failed",
         _ => "there are more scheduled backups than backupsHistoryLimit",
     };
     let event = BusEvent {

@@ -12,7 +12,7 @@ use holdfast_api::{
 use jiff::Timestamp;
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::core::v1::LocalObjectReference,
+    api::core::v1::{LocalObjectReference, PodSecurityContext},
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time},
 };
 use kube::{Resource, ResourceExt as _};
@@ -73,6 +73,8 @@ pub struct SummaryStatus {
     pub location: Option<Location>,
     /// The Secrets that pods which work on it pull images with.
     pub pull_secrets: Vec<LocalObjectReference>,
+    /// As whom those pods run where nothing may run as root.
+    pub security: Option<Box<PodSecurityContext>>,
     /// Whether the agent sealed it: then its directory is its own.
     pub sealed: bool,
     /// Why its files are still there although it is deleted, as one of the documented reasons.
@@ -127,6 +129,7 @@ struct Work {
 #[serde(rename_all = "camelCase", default)]
 struct Job {
     image_pull_secrets: Vec<LocalObjectReference>,
+    security_context: Option<Box<PodSecurityContext>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -156,6 +159,7 @@ impl From<WholeStatus> for SummaryStatus {
             policy_uid: filled(whole.plan.policy_uid),
             location: planned.or(told),
             pull_secrets: whole.plan.work.job.image_pull_secrets,
+            security: whole.plan.work.job.security_context,
             sealed: filled(whole.manifests.backup_tool.checksum).is_some(),
             trouble: filled(whole.deletion.trouble),
         }

@@ -4,23 +4,29 @@ use std::sync::Arc;
 
 use holdfast_api::{Backup, BackupStatus, condition::Reason, names::ANNOTATION_REPOSITORY, names::FINALIZER};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{Event as KubeEvent, PersistentVolumeClaim};
 use kube::ResourceExt as _;
 use serde_json::json;
 
 use super::{
     BackupSummary, Batch,
-    purge::{identity, pull_secrets, purge_job},
+    purge::{identity, pull_secrets, purge_job, security},
     purge_plan::{self, History, Step, Volume},
     release::{tell, untell},
 };
-use crate::decision::{self, Child, Event, Kind, Seen, Target, without_finalizer};
+use crate::{
+    decision::{self, Child, Event, Kind, Seen, Target, without_finalizer},
+    pod::{AgentJob, Demands, JobState, are_told_by_events, job_state, words},
+    settings::DataPods,
+};
 
 /// What must be read from the API server itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
-    /// The claim.
+    /// The claim, and what its namespace demands of pods.
     Claim,
+    /// The events about a Job that does not get on, or its pods.
+    Events,
     /// The Backup that the step is about ([`Plan::subject`]), whole.
     Backup,
 }
@@ -50,6 +56,10 @@ pub struct Observed {
     pub agent_image: String,
     /// Pull policy of its images; none leaves it to Kubernetes.
     pub pull_policy: Option<String>,
+    /// What pods that hold the agent carry.
+    pub data_pods: DataPods,
+    /// What the namespace demands of its pods, read with the claim.
+    pub demands: Demands,
     /// The volume, its Jobs, and what waits.
     pub volume: Volume,
     /// The claim.
@@ -58,6 +68,8 @@ pub struct Observed {
     pub whole: Option<Backup>,
     /// Why the Job that was asked for in this pass is not there.
     pub obstacle: Option<Obstacle>,
+    /// The events about [`Observed::in_trouble`], if they were listed in this pass.
+    pub events: Option<Vec<KubeEvent>>,
 }
 
 /// A step, and what it takes.
@@ -90,6 +102,20 @@ impl Plan {
 }
 
 impl Observed {
+    /// The uids of what events tell about: pods of Jobs that have not ended, or the Jobs where they have none.
+    pub fn in_trouble(&self) -> Vec<String> {
+        let at_work = self
+            .volume
+            .purges
+            .iter()
+            .filter(|purge| job_state(&purge.job) == JobState::Running);
+        let uids = at_work.flat_map(|purge| match purge.pods.as_slice() {
+            [] => vec![purge.job.metadata.uid.clone()],
+            pods => pods.iter().map(|pod| pod.metadata.uid.clone()).collect(),
+        });
+        uids.flatten().collect()
+    }
+
     /// Takes over a Backup that was read or written just now: the next step rests on it, and not on what the watch has not
     /// shown yet. `None`: it is gone.
     pub fn know(&mut self, uid: Option<&str>, whole: Option<Backup>) {
@@ -126,13 +152,25 @@ pub fn decide(observed: &Observed, history: &History, now: Timestamp) -> Plan {
             job,
             reason,
             why,
-        } => say(observed, backup, |whole| {
-            tell(whole, job, *reason, why, now).map(|(status, event)| (status, Some(event)))
-        }),
+        } => match explained(observed, *reason, why) {
+            Some(why) => say(observed, backup, |whole| {
+                tell(whole, job, *reason, &why, now).map(|(status, event)| (status, Some(event)))
+            }),
+            None => Decision::read(Read::Events),
+        },
         Step::Untell(backup) => say(observed, backup, |whole| Some((untell(whole, now)?, None))),
         Step::Remove { job, .. } => Decision::write(Write::Delete(Target::any_state(Kind::Job, &**job))),
     };
     Plan::of(step, decision)
+}
+
+/// What is told, with the cluster's own words where events may have some; none where they have to be read first.
+fn explained(observed: &Observed, reason: Reason, why: &str) -> Option<String> {
+    if !are_told_by_events(reason) {
+        return Some(why.to_owned());
+    }
+    let words = words(observed.events.as_deref()?);
+    Some(words.map_or_else(|| why.to_owned(), |words| format!("{why}: {words}")))
 }
 
 fn release(backup: &Arc<BackupSummary>) -> Decision {
@@ -188,7 +226,13 @@ fn create(observed: &Observed, batch: Batch, now: Timestamp) -> Plan {
         observed.pull_policy.as_deref(),
         &batch,
         identity(&batch, waiting).or_else(noted),
-        pull_secrets(&batch, waiting),
+        AgentJob {
+            image_pull_secrets: pull_secrets(&batch, waiting),
+            security: security(&batch, waiting),
+            data_pods: observed.data_pods.clone(),
+            demands: observed.demands,
+            ..AgentJob::default()
+        },
     );
     let decision = match job {
         Ok(job) => Decision::write(Write::Create(Child::from(job))),

@@ -38,6 +38,11 @@ pub fn backup_path(namespace: &str, prefix: &str, name: &str) -> Result<String, 
             if part.starts_with('.') {
                 return Err(invalid("has a part that begins with a dot"));
             }
+            if part.starts_with('-') {
+                return Err(invalid(
+                    "has a part that begins with a dash, which tools take for an option",
+                ));
+            }
             if !part
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
@@ -62,20 +67,17 @@ pub fn backup_path(namespace: &str, prefix: &str, name: &str) -> Result<String, 
     }
 }
 
-/// The name that a database pod answers to, from its own namespace: `<hostname>.<subdomain>`, or its name.
+/// Where a database pod answers: `<hostname>.<subdomain>`, from its own namespace. A pod without a subdomain has no host
+/// name, so that its address stands for it; its name, as in the original, only while it has none.
 pub fn db_host(pod: &Pod) -> String {
     let spec = pod.spec.as_ref();
-    let host = spec
-        .and_then(|spec| spec.hostname.clone())
-        .filter(|name| !name.is_empty());
-    let host = host.unwrap_or_else(|| pod.name_any());
-    match spec
-        .and_then(|spec| spec.subdomain.as_deref())
-        .filter(|name| !name.is_empty())
-    {
-        Some(subdomain) => format!("{host}.{subdomain}"),
-        None => host,
+    let given = |name: Option<&String>| name.filter(|name| !name.is_empty()).cloned();
+    let host = given(spec.and_then(|spec| spec.hostname.as_ref())).unwrap_or_else(|| pod.name_any());
+    if let Some(subdomain) = given(spec.and_then(|spec| spec.subdomain.as_ref())) {
+        return format!("{host}.{subdomain}");
     }
+    let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref());
+    given(address).unwrap_or(host)
 }
 
 /// The name of a policy's standing Backup of a type: of its continuous log backup.

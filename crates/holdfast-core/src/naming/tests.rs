@@ -1,4 +1,7 @@
-use k8s_openapi::{api::core::v1::PodSpec, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use k8s_openapi::{
+    api::core::v1::{PodSpec, PodStatus},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -30,6 +33,8 @@ fn prefixes_that_could_leave_the_repository_are_refused() {
         "a\nb",
         ".holdfast",
         "a/.b",
+        "-rf",
+        "a/--delete",
         "ä",
         "`x`",
         "a\0b",
@@ -44,6 +49,11 @@ fn hosts_are_relative_to_the_namespace() {
     let mut pod = Pod::default();
     pod.metadata.name = Some("c-0".to_owned());
     assert_eq!(db_host(&pod), "c-0");
+    pod.status = Some(PodStatus {
+        pod_ip: Some("10.1.2.3".to_owned()),
+        ..PodStatus::default()
+    });
+    assert_eq!(db_host(&pod), "10.1.2.3", "no name of it resolves");
     pod.spec = Some(PodSpec {
         hostname: Some("c-0".to_owned()),
         subdomain: Some("c-headless".to_owned()),

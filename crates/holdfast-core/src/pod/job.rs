@@ -3,18 +3,30 @@
 use std::collections::BTreeMap;
 
 use holdfast_api::agent::{EXIT_PERMANENT_FIRST, EXIT_PERMANENT_LAST};
+use holdfast_api::names::ANNOTATION_ASSIGNMENT;
 use k8s_openapi::api::batch::v1::{
     Job, JobSpec, PodFailurePolicy, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern,
     PodFailurePolicyRule,
 };
 use k8s_openapi::api::core::v1::{
-    Affinity, Container, LocalObjectReference, PodSpec, PodTemplateSpec, Toleration, Volume,
+    Affinity, Container, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec, Toleration, Volume,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
-/// Labels and annotations with this prefix are the only ones that pods get: any other label could make a Service or
-/// a `PodDisruptionBudget` of the database take them for its own.
+use super::demands::{Demands, meet};
+use crate::settings::DataPods;
+
+/// Of an owner's labels and annotations those with this prefix are the only ones that pods get: any other label could
+/// make a Service or a `PodDisruptionBudget` of the database take them for its own.
 const OWN: &str = "holdfast.io/";
+
+/// Annotations that keep the common injectors from putting containers that never end into our pods.
+const NOT_INJECTED: [(&str, &str); 4] = [
+    ("sidecar.istio.io/inject", "false"),
+    ("linkerd.io/inject", "disabled"),
+    ("kuma.io/sidecar-injection", "disabled"),
+    ("consul.hashicorp.com/connect-inject", "false"),
+];
 
 /// What a Job of ours is made of. The rest is the same for all: see [`agent_job`].
 #[derive(Clone, Debug, Default)]
@@ -47,6 +59,16 @@ pub struct AgentJob {
     pub count_disruptions: bool,
     /// Secrets to pull the images with.
     pub image_pull_secrets: Vec<LocalObjectReference>,
+    /// What the pod tolerates; not set: everything.
+    pub tolerations: Option<Vec<Toleration>>,
+    /// What the installation puts on Job and pods.
+    pub data_pods: DataPods,
+    /// What the namespace demands of its pods.
+    pub demands: Demands,
+    /// As whom the target runs.
+    pub security: Option<PodSecurityContext>,
+    /// What [`super::assign`] has put here, for the agent of a tool.
+    pub assignment: Option<String>,
 }
 
 /// Renders a Job: pods without an API token, never restarted in place, replaced when disrupted,
@@ -62,20 +84,37 @@ pub fn agent_job(parts: AgentJob) -> Job {
         deadline_seconds,
         ttl_seconds,
         mut container,
-        init_containers,
+        mut init_containers,
         volumes,
         affinity,
         count_disruptions,
         image_pull_secrets,
+        tolerations,
+        data_pods,
+        mut demands,
+        security,
+        assignment,
     } = parts;
+    demands.restricted |= data_pods.restricted;
+    // The container bears the name of an object, which may be that of ours.
+    for init in init_containers.iter_mut().filter(|init| init.name == container.name) {
+        init.name.push_str("-agent");
+    }
     container.termination_message_policy = Some("FallbackToLogsOnError".to_owned());
+    // The pod alone has it: it can be as large as annotations may be.
+    let assignment = assignment.map(|text| (ANNOTATION_ASSIGNMENT.to_owned(), text));
     let template = ObjectMeta {
-        labels: Some(own(&labels)),
-        annotations: Some(own(&annotations)).filter(|own| !own.is_empty()),
+        labels: Some(on_pods(&data_pods.labels, &labels)),
+        annotations: Some(
+            pod_annotations(&data_pods, &annotations)
+                .into_iter()
+                .chain(assignment)
+                .collect(),
+        ),
         ..ObjectMeta::default()
     };
     let failure_policy = failure_policy(&container.name, count_disruptions);
-    let pod = PodSpec {
+    let mut pod = PodSpec {
         affinity,
         automount_service_account_token: Some(false),
         containers: vec![container],
@@ -83,19 +122,17 @@ pub fn agent_job(parts: AgentJob) -> Job {
         image_pull_secrets: none_if_empty(image_pull_secrets),
         init_containers: none_if_empty(init_containers),
         restart_policy: Some("Never".to_owned()),
-        tolerations: Some(vec![Toleration {
-            operator: Some("Exists".to_owned()),
-            ..Toleration::default()
-        }]),
+        tolerations: none_if_empty(tolerations.unwrap_or_else(|| vec![everything(None)])),
         volumes: none_if_empty(volumes),
         ..PodSpec::default()
     };
+    meet(demands, &mut pod, security);
     Job {
         metadata: ObjectMeta {
             name: Some(name),
             namespace: Some(namespace),
-            labels: Some(labels),
-            annotations: (!annotations.is_empty()).then_some(annotations),
+            labels: Some(joined(data_pods.labels, labels)),
+            annotations: Some(joined(data_pods.annotations, annotations)).filter(|all| !all.is_empty()),
             owner_references: owner.map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
@@ -114,9 +151,49 @@ pub fn agent_job(parts: AgentJob) -> Job {
     }
 }
 
-fn own(all: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+/// What later Jobs for a Backup tolerate: what its target did. Where that is not known, every node that takes no new pods
+/// but for a reason; nothing keeps them on a node that is lost.
+pub fn tolerations_of(planned: &[Toleration]) -> Vec<Toleration> {
+    if planned.is_empty() {
+        vec![everything(Some("NoSchedule"))]
+    } else {
+        planned.to_vec()
+    }
+}
+
+fn everything(effect: Option<&str>) -> Toleration {
+    Toleration {
+        operator: Some("Exists".to_owned()),
+        effect: effect.map(str::to_owned),
+        ..Toleration::default()
+    }
+}
+
+/// Labels or annotations of a pod: the installation's, and those of ours, which nothing overrides.
+fn on_pods(installation: &BTreeMap<String, String>, all: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let own = all.iter().filter(|(key, _)| key.starts_with(OWN));
-    own.map(|(key, value)| (key.clone(), value.clone())).collect()
+    let both = installation.iter().chain(own);
+    both.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// The annotations of a pod beside its assignment.
+pub(super) fn pod_annotations(
+    data_pods: &DataPods,
+    annotations: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    opt_outs(on_pods(&data_pods.annotations, annotations))
+}
+
+/// An installation that wants its injector in our pods says so by the same annotation.
+fn opt_outs(mut annotations: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    for (key, value) in NOT_INJECTED {
+        annotations.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+    }
+    annotations
+}
+
+fn joined(installation: BTreeMap<String, String>, own: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    installation.into_iter().chain(own).collect()
 }
 
 fn failure_policy(container: &str, count_disruptions: bool) -> PodFailurePolicy {

@@ -120,7 +120,7 @@ pub fn prepare_container(agent_image: &str, pull: Option<&str>) -> Container {
 }
 
 /// A container that runs nothing but the agent, from its own image: `subcommand` is `report`, `verify` or `purge`.
-/// It reads and removes files that tools wrote as root, so it has a tool's rights.
+/// It reads and removes files that tools wrote as root, and needs no more rights than that takes.
 pub fn agent_container(
     name: &str,
     agent_image: &str,
@@ -136,33 +136,48 @@ pub fn agent_container(
         args: Some(vec![subcommand.to_owned()]),
         env: Some(env),
         resources: Some(zero_limits(None)),
-        security_context: Some(tool_security_context()),
+        security_context: Some(root_with(&AGENT_CAPABILITIES)),
         volume_mounts: Some(mounts),
         ..Container::default()
     }
 }
 
-/// The agent's command line in a tool's image, where [`prepare_container`] has put it.
+/// The agent's command line in a tool's image, where [`prepare_container`] has put it. The tool's own is in the
+/// [assignment](super::assign): kubelet would expand it here.
 pub fn agent_command(subcommand: &str) -> Vec<String> {
     vec![AGENT.to_owned(), subcommand.to_owned()]
 }
 
-/// A tool's command line, run by the agent. `subcommand` is `run` or `restore`.
-pub fn tool_command(subcommand: &str, argv: &[String]) -> Vec<String> {
-    let mut command = agent_command(subcommand);
-    command.push("--".to_owned());
-    command.extend_from_slice(argv);
-    command
+/// What container runtimes give root by default and Pod Security `baseline` allows: database scripts change user with
+/// su, gosu and setpriv, and keep setuid and setgid bits.
+const TOOL_CAPABILITIES: [&str; 13] = [
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+];
+/// What reading and removing other users' files takes.
+const AGENT_CAPABILITIES: [&str; 3] = ["CHOWN", "DAC_OVERRIDE", "FOWNER"];
+
+/// Tools run as root, as in the original, with what root in a container may do by default.
+pub fn tool_security_context() -> SecurityContext {
+    root_with(&TOOL_CAPABILITIES)
 }
 
-/// Tools run as root, as in the original, but with no capability beyond those that reading and
-/// writing other users' files takes.
-pub fn tool_security_context() -> SecurityContext {
-    let add = ["DAC_OVERRIDE", "FOWNER", "CHOWN"].map(str::to_owned).to_vec();
+fn root_with(capabilities: &[&str]) -> SecurityContext {
     SecurityContext {
         allow_privilege_escalation: Some(false),
         capabilities: Some(Capabilities {
-            add: Some(add),
+            add: Some(capabilities.iter().map(|&name| name.to_owned()).collect()),
             drop: Some(vec!["ALL".to_owned()]),
         }),
         run_as_user: Some(0),

@@ -1,12 +1,13 @@
 //! What Jobs and pods say about themselves.
 
-use holdfast_api::agent::{AgentResult, Outcome};
 use holdfast_api::condition::Reason;
+use holdfast_api::text::printable;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodCondition};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 
-/// How long kubelet may take over volumes and network before that is worth a word.
+/// How long the Job controller may take over a pod, the scheduler over a node, and kubelet over volumes and network,
+/// before that is worth a word.
 const SETTLING: SignedDuration = SignedDuration::from_secs(6);
 /// Longest message taken over from a cluster.
 const MESSAGE_MAX: usize = 1024;
@@ -34,17 +35,6 @@ pub struct Trouble {
     pub reason: Reason,
     /// The same in words, with the cluster's own message.
     pub message: String,
-}
-
-/// How a pod's container ended badly.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// The agent's reason, or [`Reason::ToolFailed`].
-    pub reason: Reason,
-    /// What is known about it.
-    pub message: String,
-    /// Whether the agent said that trying again is no use.
-    pub permanent: bool,
 }
 
 /// The state of a Job by its conditions. `FailureTarget` and `SuccessCriteriaMet` are not the end:
@@ -84,6 +74,27 @@ pub fn finished_at(job: &Job) -> Option<Timestamp> {
         .as_ref()
         .or(condition.last_transition_time.as_ref())
         .map(|time| time.0)
+}
+
+/// Whether somebody has suspended a Job: its pods are deleted, which is no failure of theirs, until it is resumed.
+pub fn is_suspended(job: &Job) -> bool {
+    job.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true))
+}
+
+/// Why a Job has no pod, if that is worth a word by now. Its events say more: see [`super::words`].
+pub fn podless(job: &Job, now: Timestamp) -> Option<Trouble> {
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    if is_suspended(job) {
+        return Some(Trouble {
+            reason: Reason::JobSuspended,
+            message: format!("job \"{name}\" is suspended"),
+        });
+    }
+    let created = job.metadata.creation_timestamp.as_ref()?.0;
+    (now.duration_since(created) >= SETTLING).then(|| Trouble {
+        reason: Reason::PodPending,
+        message: format!("job \"{name}\" has no pod yet"),
+    })
 }
 
 /// Whether a pod's containers run no more: it succeeded or failed.
@@ -185,7 +196,7 @@ fn unsettled(pod: &Pod, now: Timestamp) -> Option<Trouble> {
         })
         .collect();
     let message = format!(
-        "pod `{name}` is on its node but its volumes (claims: {}) are not mounted or its network is not ready; its events tell more",
+        "pod `{name}` is on its node but its volumes (claims: {}) are not mounted or its network is not ready",
         claims.join(", ")
     );
     Some(Trouble {
@@ -194,84 +205,14 @@ fn unsettled(pod: &Pod, now: Timestamp) -> Option<Trouble> {
     })
 }
 
-/// What the agent in that container left as its result, if the container has ended and the result is readable.
-///
-/// Success is believed only with exit code 0: a tool can write into the termination message too, and an agent that was
-/// killed after its word may have left more undone than it knew.
-pub fn agent_result(pod: &Pod, container: &str) -> Option<AgentResult> {
-    let end = terminated(pod, container)?;
-    let result = AgentResult::decode(end.message.as_deref()?).ok()?;
-    (result.outcome == Outcome::Failed || end.exit_code == 0).then_some(result)
-}
-
-/// How a pod failed, if it did: by the agent's own word, else by what kubelet says.
-pub fn failure(pod: &Pod, container: &str) -> Option<Failure> {
-    if phase(pod) != "Failed" {
-        return None;
-    }
-    let end = terminated(pod, container);
-    let permanent = end.is_some_and(|end| holdfast_api::agent::is_permanent(end.exit_code));
-    if let Some(result) = agent_result(pod, container).filter(|result| result.outcome == Outcome::Failed) {
-        let reason = result.reason().unwrap_or(Reason::ToolFailed);
-        let message = result
-            .message
-            .unwrap_or_else(|| format!("the agent reported {}", reason.as_str()));
-        return Some(Failure {
-            reason,
-            message: cut(&message),
-            permanent,
-        });
-    }
-    let status = pod.status.as_ref()?;
-    if let Some(reason) = status.reason.as_deref() {
-        let message = status.message.as_deref().unwrap_or_default();
-        return Some(Failure {
-            reason: Reason::ToolFailed,
-            message: cut(&format!("{reason}: {message}")),
-            permanent,
-        });
-    }
-    let ended = status
-        .init_container_statuses
-        .iter()
-        .chain(&status.container_statuses)
-        .flatten();
-    let (name, end) = ended
-        .filter_map(|status| Some((status.name.as_str(), status.state.as_ref()?.terminated.as_ref()?)))
-        .find(|(_, end)| end.exit_code != 0)?;
-    let why = end.reason.as_deref().filter(|reason| *reason != "Error");
-    let detail = end.message.as_deref().map(tail).filter(|tail| !tail.is_empty());
-    let mut message = format!("container `{name}` exited with code {}", end.exit_code);
-    for part in why.into_iter().chain(detail) {
-        message.push_str(": ");
-        message.push_str(part);
-    }
-    Some(Failure {
-        reason: Reason::ToolFailed,
-        message: cut(&message),
-        permanent,
-    })
-}
-
-fn terminated<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStateTerminated> {
-    let statuses = pod.status.as_ref()?.container_statuses.as_deref()?;
-    statuses
-        .iter()
-        .find(|status| status.name == container)?
-        .state
-        .as_ref()?
-        .terminated
-        .as_ref()
-}
-
-fn phase(pod: &Pod) -> &str {
+pub(super) fn phase(pod: &Pod) -> &str {
     pod.status
         .as_ref()
         .and_then(|status| status.phase.as_deref())
         .unwrap_or_default()
 }
 
-fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+pub(super) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
     pod.status
         .as_ref()?
         .conditions
@@ -280,18 +221,11 @@ fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
         .find(|condition| condition.type_ == kind)
 }
 
-/// The last line that says something, of a log tail that kubelet put into the termination message.
-fn tail(text: &str) -> &str {
-    text.lines()
-        .rev()
-        .map(str::trim)
-        .find(|line| !line.is_empty())
-        .unwrap_or_default()
-}
-
-fn cut(text: &str) -> String {
+/// What the cluster says, as far as it is text, and not longer than people read.
+pub(super) fn cut(text: &str) -> String {
+    let text = printable(text);
     match text.char_indices().nth(MESSAGE_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
+        None => text.into_owned(),
     }
 }

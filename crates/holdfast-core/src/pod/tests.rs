@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::settings::DataPods;
 
 fn object<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).expect("a valid fixture")
@@ -84,6 +85,61 @@ fn a_job_gives_its_pods_no_token_and_only_our_labels() {
         (rules[0].action.as_str(), rules[1].action.as_str()),
         ("FailJob", "Ignore")
     );
+}
+
+#[test]
+fn what_an_installation_wants_is_on_jobs_and_pods_and_overrides_nothing_of_ours() {
+    let map = |pairs: &[(&str, &str)]| {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
+    };
+    let job = agent_job(AgentJob {
+        labels: map(&[("holdfast.io/role", "backup")]),
+        data_pods: DataPods {
+            labels: map(&[("team", "shop"), ("holdfast.io/role", "other")]),
+            annotations: map(&[("linkerd.io/inject", "enabled")]),
+            restricted: false,
+        },
+        ..AgentJob::default()
+    });
+    let template = job.spec.expect("a spec").template.metadata.expect("metadata");
+    for labels in [job.metadata.labels, template.labels] {
+        assert_eq!(labels, Some(map(&[("team", "shop"), ("holdfast.io/role", "backup")])));
+    }
+    let annotations = template.annotations.expect("annotations");
+    assert_eq!(annotations["linkerd.io/inject"], "enabled");
+    assert_eq!(annotations["sidecar.istio.io/inject"], "false");
+}
+
+#[test]
+fn a_container_that_the_kernel_ended_is_told_with_its_limit() {
+    let mut pod = pod(
+        &json!({"phase": "Failed", "containerStatuses": [{"name": "b1", "image": "i", "imageID": "",
+        "ready": false, "restartCount": 0, "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]}),
+    );
+    let limits = json!({"limits": {"memory": "48Mi"}});
+    pod.spec.as_mut().expect("a spec").containers[0].resources = serde_json::from_value(limits).ok();
+    let told = failure(&pod, "b1").expect("a failure");
+    assert_eq!(told.reason, Reason::OutOfMemory);
+    assert!(told.message.ends_with("its memory limit of 48Mi"), "{}", told.message);
+}
+
+#[test]
+fn what_tools_and_clusters_print_is_shown_as_text() {
+    let told = failure(&ended(1, "\u{1b}[31mred\0 \u{7f}end"), "b1").expect("a failure");
+    assert_eq!(
+        told.message,
+        "container `b1` exited with code 1: \\x1b[31mred\\x00 \\x7fend"
+    );
+    let raw = AgentResult {
+        message: Some("\u{7}bell".to_owned()),
+        reason: Some("ToolFailed".to_owned()),
+        ..AgentResult::new(Outcome::Failed)
+    };
+    let told = failure(&ended(1, &raw.encode().expect("short")), "b1").expect("a failure");
+    assert_eq!(told.message, "\\x07bell");
 }
 
 #[test]

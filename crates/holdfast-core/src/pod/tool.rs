@@ -23,6 +23,13 @@ pub fn planned_tool(tool: &BackupTool, image: &str, salt: &str) -> PlannedTool {
     }
 }
 
+/// The first part of a command line with Windows line ends, from 0. A carriage return may be meant, but not before the end
+/// of a line.
+pub fn windows_line_end(argv: &[String]) -> Option<usize> {
+    argv.iter()
+        .position(|part| part.contains("\r\n") || part.ends_with('\r'))
+}
+
 /// Whether a container of the planned tool needs values that only the BackupTool has.
 pub fn needs_values(planned: &PlannedTool) -> bool {
     !planned.env_digests.is_empty()
@@ -145,6 +152,14 @@ mod tests {
         assert_eq!(kept[0].value.as_deref(), Some("$(DB_PASSWORD) $(DB_HOST)"));
         let seen = tool(&env);
         assert_eq!(tool_environment(&planned, Some(&seen), "uid"), seen.spec.env);
+    }
+
+    #[test]
+    fn windows_line_ends_are_found_and_other_carriage_returns_are_not() {
+        let found = |parts: &[&str]| windows_line_end(&parts.iter().map(|&part| part.to_owned()).collect::<Vec<_>>());
+        assert_eq!(found(&["sh", "-c", "set -e\r\ncp a b\r\n"]), Some(2));
+        assert_eq!(found(&["sh", "-c", "cp a b\r"]), Some(2));
+        assert_eq!(found(&["sh", "-c", "printf 'a\rb'\ncp a b\n"]), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use holdfast_api::{
     Backup, BackupPolicy, BackupPolicyStatus, BackupType, ObjectMetaExt as _,
     condition::Reason,
     event::{BusEvent, BusEventKind},
-    names::ANNOTATION_ADMITTED,
+    names::{ANNOTATION_ADMITTED, FINALIZER},
 };
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
@@ -14,13 +14,14 @@ use serde_json::json;
 
 use super::{
     complaint,
+    lack::{Lack, Name, Named, left},
     schedules::{SERVED, after_slot},
     slot::{Slot, due, is_made_for, slot_backup},
-    status,
+    status, validate,
 };
 use crate::{
     admission,
-    decision::{self, Child, Event, Next, Seen},
+    decision::{self, Child, Event, Next, Seen, without_finalizer},
 };
 
 /// How seldom, at most, a Backup that the API server refuses, for a quota for one, is asked for again.
@@ -37,6 +38,8 @@ pub enum Read {
     Blocker(BackupType),
     /// What admission rests on, for the Backup of the slot that is due, into [`Observed::prepared`].
     Admission(BackupType),
+    /// What the policy names, into [`Observed::named`].
+    Named(Name),
 }
 
 /// What follows from an observation.
@@ -49,6 +52,8 @@ pub type Write = decision::Write<BackupPolicyStatus>;
 pub struct Observed {
     /// The policy.
     pub policy: Arc<BackupPolicy>,
+    /// What it names.
+    pub named: Named,
     /// Backups that have not ended, of whichever policy, as far as a cache knows.
     pub active: Vec<Arc<Backup>>,
     /// Backups of the policy's namespace by name, as the API server answered in this pass; none: there is none.
@@ -66,6 +71,7 @@ impl Observed {
     pub fn new(policy: Arc<BackupPolicy>) -> Self {
         Self {
             policy,
+            named: Named::default(),
             active: Vec::new(),
             live: BTreeMap::new(),
             prepared: None,
@@ -109,11 +115,23 @@ impl Observed {
 pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
     let policy = &*observed.policy;
     if policy.is_terminating() {
-        return Decision::wait();
+        // Whatever put the finalizer there, for one the original API's controller: nothing is held by it.
+        return match without_finalizer(&policy.metadata, FINALIZER) {
+            Some(release) => Decision::write(Write::Metadata(release)),
+            None => Decision::wait(),
+        };
     }
-    let wanted = status(policy, now);
+    let lack = match validate(policy) {
+        Err(_) => None,
+        Ok(()) => match observed.named.lack(policy) {
+            Ok(lack) => lack,
+            Err(name) => return Decision::read(Read::Named(name)),
+        },
+    };
+    let wanted = status(policy, lack.as_ref(), now);
+    let left = left(&wanted, now);
     if policy.status.as_ref() != Some(&wanted) {
-        return noted(policy, wanted);
+        return noted(policy, wanted, lack.filter(|_| left.is_none()));
     }
     let mut next: Option<Timestamp> = None;
     for kind in SERVED {
@@ -122,20 +140,23 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
             slot => return settle(observed, *kind, &slot, now),
         }
     }
-    let left = next.map(|next| Duration::try_from(next.duration_since(now)).unwrap_or_default());
+    let next = next.map(|next| next.duration_since(now));
+    let left = [next, left].into_iter().flatten().min();
+    let left = left.map(|left| Duration::try_from(left).unwrap_or_default());
     Decision {
         next: left.map_or(Next::AwaitChange, |left| Next::After(left.max(AT_ONCE))),
         ..Decision::wait()
     }
 }
 
-/// Writes the status, and tells people what is wrong, once for each change of the policy.
-fn noted(policy: &BackupPolicy, wanted: BackupPolicyStatus) -> Decision {
+/// Writes the status, and tells people what is wrong, once for each change of the policy. `lack` is what it has waited for
+/// in vain.
+fn noted(policy: &BackupPolicy, wanted: BackupPolicyStatus, lack: Option<Lack>) -> Decision {
     let new = policy.status.as_ref().is_none_or(|known| {
         known.observed_generation != wanted.observed_generation || known.failure_reason != wanted.failure_reason
     });
     let decision = Decision::write(Write::Status(Box::new(wanted)));
-    match complaint(policy).filter(|_| new) {
+    match lack.or_else(|| complaint(policy)).filter(|_| new) {
         Some((reason, text)) => decision.with(Event::warning(reason, text)),
         None => decision,
     }

@@ -2,6 +2,8 @@
 
 mod cron;
 mod decide;
+mod every;
+mod lack;
 mod schedules;
 mod slot;
 #[cfg(test)]
@@ -18,10 +20,12 @@ use kube::ResourceExt as _;
 
 pub use cron::Cron;
 pub use decide::{Decision, Observed, Read, Write, decide};
+pub use lack::{Name, Named};
 pub use schedules::{SERVED, after_slot};
 pub use slot::{Slot, due, is_made_for, is_unfinished, slot_backup, unconfirmed};
 
 use crate::{naming, target, ttl};
+use lack::Lack;
 
 /// Why a policy cannot be used, and the field that is to blame.
 type Problem = (Reason, String);
@@ -125,28 +129,39 @@ fn of_every_type(name: &str, base: &BasePolicy) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Schedules that are on and that this version does not run.
-fn unserved(policy: &BackupPolicy) -> Option<&'static str> {
+/// What of a policy this version does not serve. The policy can be used all the same: one written for the original API
+/// has to work.
+fn unserved(policy: &BackupPolicy) -> Vec<String> {
     let on = |kind| schedule(policy, kind).is_some();
-    match (on(BackupType::Snapshot), on(BackupType::Logfile)) {
+    let schedules = match (on(BackupType::Snapshot), on(BackupType::Logfile)) {
         (true, true) => Some("snapshot and logfile schedules are"),
         (true, false) => Some("the snapshot schedule is"),
         (false, true) => Some("the logfile schedule is"),
         (false, false) => None,
-    }
+    };
+    let schedules = schedules.map(|which| format!("{which} not run by this version; data files are backed up"));
+    let datafile = policy.spec.datafile.as_ref();
+    let updates = datafile
+        .and_then(|section| section.base.backup_status_updates.as_ref())
+        .filter(|updates| !updates.is_empty())
+        .map(|_| {
+            "spec.datafile.backupStatusUpdates are not run by this version; what a tool tells in backup.info is taken"
+                .to_owned()
+        });
+    schedules.into_iter().chain(updates).collect()
 }
 
 /// What users must be told about a policy: why it cannot be used, or what of it is not served.
 pub fn complaint(policy: &BackupPolicy) -> Option<(Reason, String)> {
     validate(policy).err().or_else(|| {
-        let which = unserved(policy)?;
-        let text = format!("{which} not run by this version; data files are backed up");
-        Some((Reason::Unsupported, text))
+        let unserved = unserved(policy);
+        (!unserved.is_empty()).then(|| (Reason::Unsupported, unserved.join("; ")))
     })
 }
 
 /// The status that the policy should have: phase, reason, schedules, conditions. Times of slots and successes are kept.
-pub fn status(policy: &BackupPolicy, now: Timestamp) -> BackupPolicyStatus {
+/// `lack` is what it names and does not exist.
+pub fn status(policy: &BackupPolicy, lack: Option<&Lack>, now: Timestamp) -> BackupPolicyStatus {
     let mut status = policy.status.clone().unwrap_or_default();
     let generation = policy.metadata.generation;
     status.observed_generation = Some(generation.unwrap_or_default());
@@ -156,7 +171,11 @@ pub fn status(policy: &BackupPolicy, now: Timestamp) -> BackupPolicyStatus {
         conditions.stalled(reason, &message);
         status.phase = Some(BackupPolicyPhase::Failed);
         status.failure_reason = Some(message);
+        status.waiting = None;
+    } else if let Some(lack) = lack {
+        lack::note(&mut status, lack, &mut conditions, now);
     } else {
+        status.waiting = None;
         let (reason, message) =
             complaint(policy).unwrap_or_else(|| (Reason::Available, "the policy can be used".to_owned()));
         conditions.ready(reason, &message);

@@ -7,7 +7,7 @@ use holdfast_api::{
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{one_type, schedule, shared, status};
+use super::{one_type, schedule, shared};
 
 /// The types whose schedules are run by this version.
 pub const SERVED: &[BackupType] = &[BackupType::Datafile];
@@ -55,7 +55,7 @@ pub fn after_slot(
     reason: Option<(Reason, &str)>,
     now: Timestamp,
 ) -> BackupPolicyStatus {
-    let mut status = status(policy, now);
+    let mut status = policy.status.clone().unwrap_or_default();
     if reason.is_none() {
         let newest = status.last_schedule_time.as_ref().map_or(slot, |time| time.0.max(slot));
         status.last_schedule_time = Some(Time(newest));

@@ -8,7 +8,7 @@ use holdfast_api::{
     names::{
         ANNOTATION_POLICY_UID, ANNOTATION_SLOT, ANNOTATION_TRACEPARENT, FINALIZER, LABEL_AUTOBACKUP,
         LABEL_BACKUP_POLICY, LABEL_BACKUP_TYPE, LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_MAX, MANAGED_BY_KUBEBLOCKS,
-        child_name,
+        NOT_PRUNED, child_name,
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -107,9 +107,9 @@ pub fn due(policy: &BackupPolicy, kind: BackupType, active: &[Arc<Backup>], now:
     let Some(settled) = policy.status.as_ref().and_then(|status| settled(status, kind)) else {
         return none;
     };
-    let Some(slot) = cron.up_to(now).filter(|slot| *slot > settled) else {
+    let Some(slot) = cron.newest(settled, now) else {
         return Slot::None {
-            next: cron.after(now.max(settled)),
+            next: cron.after(settled),
         };
     };
     let passed = cron.between(settled, slot, COUNTED);
@@ -174,16 +174,18 @@ pub fn slot_backup(policy: &BackupPolicy, kind: BackupType, slot: Timestamp, tra
         ),
     ]);
     labels.extend(instance.map(|instance| (LABEL_INSTANCE.to_owned(), instance)));
+    let mut annotations = BTreeMap::from(NOT_PRUNED.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    annotations.extend([
+        (ANNOTATION_POLICY_UID.to_owned(), uid.clone()),
+        (ANNOTATION_SLOT.to_owned(), slot.to_string()),
+        (ANNOTATION_TRACEPARENT.to_owned(), traceparent.to_owned()),
+    ]);
     Backup {
         metadata: ObjectMeta {
             name: Some(naming::slot_backup(&namespace, &cluster, &uid, kind, slot)),
             namespace: Some(namespace),
             labels: Some(labels),
-            annotations: Some(BTreeMap::from([
-                (ANNOTATION_POLICY_UID.to_owned(), uid),
-                (ANNOTATION_SLOT.to_owned(), slot.to_string()),
-                (ANNOTATION_TRACEPARENT.to_owned(), traceparent.to_owned()),
-            ])),
+            annotations: Some(annotations),
             finalizers: Some(vec![FINALIZER.to_owned()]),
             ..ObjectMeta::default()
         },

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use holdfast_api::{
     ObjectMetaExt as _,
     condition::{ConditionType, Reason},
-    names::LABEL_NEED_REPO_PVC,
+    names::{ANNOTATION_CLAIM_REFUSED, LABEL_NEED_REPO_PVC},
+    text::printable,
 };
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use serde_json::json;
@@ -15,6 +16,9 @@ use super::{
     verdict::{Finding, Found},
 };
 use crate::decision::{Kind, Target};
+
+/// How much of a refusal is handed on.
+const WORDS_MAX: usize = 1_000;
 
 /// Why the Backups of a namespace go on waiting.
 fn problem(observed: &Observed, namespace: &str, claim: Option<&PersistentVolumeClaim>) -> Option<String> {
@@ -42,14 +46,17 @@ fn by_namespace(observed: &Observed) -> BTreeMap<&str, Option<&PersistentVolumeC
         .collect()
 }
 
-/// The next thing to do for Backups that wait: a claim, or the removal of the label once its claim is there. Namespaces
-/// with a problem do not hold up the others.
+/// The next thing to do for Backups that wait: a claim, or the removal of the label once its claim is there, or a word
+/// about why there is none. Namespaces with a problem do not hold up the others.
 pub(super) fn serve(observed: &Observed, claim: &PersistentVolumeClaim) -> Option<Write> {
     let claims = by_namespace(observed);
     for backup in &observed.waiting {
         let stored = claims.get(backup.namespace.as_str()).copied().flatten();
-        if problem(observed, &backup.namespace, stored).is_some() {
-            continue;
+        if let Some(words) = problem(observed, &backup.namespace, stored) {
+            if backup.told {
+                continue;
+            }
+            return Some(tell(backup, &words));
         }
         if stored.is_some() {
             return Some(release(backup));
@@ -63,14 +70,28 @@ pub(super) fn serve(observed: &Observed, claim: &PersistentVolumeClaim) -> Optio
 
 /// Takes the label off a Backup that has its claim.
 fn release(backup: &Waiting) -> Write {
-    let target = Target {
+    let mut metadata = json!({"labels": {LABEL_NEED_REPO_PVC: null}});
+    if backup.told {
+        metadata["annotations"] = json!({ANNOTATION_CLAIM_REFUSED: null});
+    }
+    Write::Patch(target(backup), json!({ "metadata": metadata }))
+}
+
+/// Hands the Backup's own namespace the words: nobody else's are its business.
+fn tell(backup: &Waiting, words: &str) -> Write {
+    let words: String = printable(words).chars().take(WORDS_MAX).collect();
+    let metadata = json!({"annotations": {ANNOTATION_CLAIM_REFUSED: words}});
+    Write::Patch(target(backup), json!({ "metadata": metadata }))
+}
+
+fn target(backup: &Waiting) -> Target {
+    Target {
         kind: Kind::Backup,
         namespace: backup.namespace.clone(),
         name: backup.name.clone(),
         uid: backup.uid.clone(),
         resource_version: Some(backup.resource_version.clone()),
-    };
-    Write::Patch(target, json!({"metadata": {"labels": {LABEL_NEED_REPO_PVC: null}}}))
+    }
 }
 
 /// Which namespaces cannot have their claim, for as long as there are any. Nothing is found while a claim is about to be

@@ -69,6 +69,8 @@ pub struct Waiting {
     pub uid: String,
     /// Its version as read; guards the removal of the label.
     pub resource_version: String,
+    /// Whether it tells already why its claim is refused.
+    pub told: bool,
 }
 
 /// What a decision about a repository rests on. What is absent here was absent in a live read.

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_api::{
     NewerFormat, RestoreJob, RestorePlan, RestoreWork,
+    assignment::Assignment,
+    condition::Reason,
     names::{
         ANNOTATION_FULL_NAME, LABEL_MANAGED_BY, LABEL_MAX, LABEL_RESTORE_JOB_NAME, LABEL_RESTORE_UID, LABEL_ROLE,
         MANAGED_BY_HOLDFAST, ROLE_RESTORE, ROLE_VERIFY, child_name,
@@ -16,12 +18,13 @@ use k8s_openapi::api::{
 };
 use kube::{Resource as _, ResourceExt as _};
 
+use super::observed::Observed;
 use super::tool::Tool;
+use super::workload::Workload;
 use crate::pod::{
-    AgentJob, BIN_VOLUME, Mode, REPOSITORY_DIR, agent_command, agent_job, backup_dir, bin_mount, bin_volume, env,
-    pin_to_node, pod_uid_env, prepare_container, repository_access, tool_command, tool_security_context, zero_limits,
+    AgentJob, Mode, REPOSITORY_DIR, agent_command, agent_job, assign, backup_dir, bin_mount, bin_volume, env,
+    is_own_volume, pin_to_node, pod_uid_env, prepare_container, repository_access, tool_security_context, zero_limits,
 };
-use crate::settings::Settings;
 
 /// The container of both Jobs.
 pub(super) const CONTAINER: &str = "restore";
@@ -57,7 +60,7 @@ pub(super) fn mounts(restore: &RestoreJob) -> Result<Vec<VolumeMount>, String> {
                 mount.name
             ));
         }
-        if mount.name == BIN_VOLUME || [REPOSITORY_DIR, "/holdfast", ""].contains(&path) || path.contains(':') {
+        if is_own_volume(&mount.name) || [REPOSITORY_DIR, "/holdfast", ""].contains(&path) || path.contains(':') {
             return Err(format!(
                 "targetVolumeMounts cannot use name {} and path {}",
                 mount.name, mount.mount_path
@@ -76,7 +79,16 @@ fn targets(mounts: &[VolumeMount]) -> String {
     paths.join(":")
 }
 
-fn environment(restore: &RestoreJob, work: &RestoreWork, access: Vec<EnvVar>) -> Vec<EnvVar> {
+/// The restores whose half written volumes this one takes over, by the lock on the workload.
+fn takes_over(observed: &Observed) -> String {
+    let lock = observed.planned_workload().and_then(Workload::suspend_lock);
+    let uid = observed.restore.uid().unwrap_or_default();
+    lock.map(|lock| lock.predecessors_of(&uid).join(","))
+        .unwrap_or_default()
+}
+
+fn environment(observed: &Observed, work: &RestoreWork, access: Vec<EnvVar>) -> Vec<EnvVar> {
+    let restore = &observed.restore;
     let mut list = vec![
         env("HOLDFAST_BACKUP_UID", &work.location.seal_uid),
         env("HOLDFAST_BACKUP_NAME", &work.backup.name),
@@ -87,6 +99,7 @@ fn environment(restore: &RestoreJob, work: &RestoreWork, access: Vec<EnvVar>) ->
         env(TARGETS, targets(&restore.spec.target_volume_mounts)),
         env("HOLDFAST_REPLACE", restore.spec.replace.unwrap_or(false).to_string()),
         env("HOLDFAST_RESTORE_UID", restore.uid().unwrap_or_default()),
+        env("HOLDFAST_TAKES_OVER", takes_over(observed)),
         pod_uid_env(),
     ]);
     list
@@ -97,14 +110,14 @@ fn environment(restore: &RestoreJob, work: &RestoreWork, access: Vec<EnvVar>) ->
 /// Both have the tool's image, environment and resources, so that an image, a Secret or a node that is not to be had is
 /// found out by the check, while the workload still runs.
 fn frame(
-    settings: &Settings,
-    restore: &RestoreJob,
+    observed: &Observed,
     plan: &RestorePlan,
     work: &RestoreWork,
     tool: Tool,
     role: &str,
     now: Timestamp,
 ) -> Result<AgentJob, NewerFormat> {
+    let (settings, restore) = (&observed.settings, &observed.restore);
     let access = repository_access(&work.location, Mode::ReadOnly)?;
     let uid = restore.uid().unwrap_or_default();
     let mut list = vec![
@@ -112,7 +125,7 @@ fn frame(
         env("BACKUP_DIR", backup_dir(&work.location)),
     ];
     list.extend(tool.env);
-    list.extend(environment(restore, work, access.env));
+    list.extend(environment(observed, work, access.env));
     let volumes = restore.spec.target_volumes.iter().cloned();
     Ok(AgentJob {
         namespace: restore.namespace().unwrap_or_default(),
@@ -139,6 +152,7 @@ fn frame(
         )],
         affinity: plan.node_name.as_deref().map(pin_to_node),
         image_pull_secrets: work.image_pull_secrets.clone(),
+        data_pods: settings.data_pods.clone(),
         container: Container {
             name: CONTAINER.to_owned(),
             image: Some(work.tool.image.clone()),
@@ -182,28 +196,22 @@ fn leave_out(job: &mut AgentJob, claims: &[String]) {
     }
 }
 
-/// The Job that reads every byte of the backup and looks at the target volumes, writing nothing; at those of `exclusive`
+/// The Job that reads every byte of the backup and looks at the target volumes, writing nothing; at those of exclusive
 /// claims it cannot look.
 pub(super) fn verify_job(
-    settings: &Settings,
-    restore: &RestoreJob,
-    (plan, work): (&RestorePlan, &RestoreWork),
+    observed: &Observed,
+    plan: &RestorePlan,
+    work: &RestoreWork,
     tool: Tool,
-    exclusive: &[String],
     now: Timestamp,
-) -> Result<Job, NewerFormat> {
-    let commands = restore_commands(&tool);
-    let mut job = frame(settings, restore, plan, work, tool, ROLE_VERIFY, now)?;
+) -> Result<Job, (Reason, String)> {
+    let (commands, exclusive) = (restore_commands(&tool), &observed.exclusive);
+    let mut job = frame(observed, plan, work, tool, ROLE_VERIFY, now).map_err(|error| newer(&error))?;
     job.name.clone_from(&work.verify_job_name);
     job.backoff_limit = VERIFY_ATTEMPTS;
-    // What the restore will be started with; where a target cannot be looked at, its command may lie on it.
-    job.container.command = Some(if exclusive.is_empty() {
-        tool_command("verify", &commands)
-    } else {
-        agent_command("verify")
-    });
+    job.container.command = Some(agent_command("verify"));
     leave_out(&mut job, exclusive);
-    let own = restore.spec.target_volume_mounts.iter().cloned();
+    let own = observed.restore.spec.target_volume_mounts.iter().cloned();
     let read_only = own
         .filter(|mount| job.volumes.iter().any(|volume| volume.name == mount.name))
         .map(|mount| VolumeMount {
@@ -212,25 +220,44 @@ pub(super) fn verify_job(
         });
     let read_only: Vec<VolumeMount> = read_only.collect();
     mount(&mut job, read_only.into_iter());
-    Ok(agent_job(job))
+    assigned(job, &observed.restore, work, commands)
 }
 
 /// The Job that runs the tool's restore commands over the target volumes.
 pub(super) fn restore_job(
-    settings: &Settings,
-    restore: &RestoreJob,
+    observed: &Observed,
     plan: &RestorePlan,
     work: &RestoreWork,
     tool: Tool,
     now: Timestamp,
-) -> Result<Job, NewerFormat> {
+) -> Result<Job, (Reason, String)> {
     let commands = restore_commands(&tool);
-    let mut job = frame(settings, restore, plan, work, tool, ROLE_RESTORE, now)?;
+    let mut job = frame(observed, plan, work, tool, ROLE_RESTORE, now).map_err(|error| newer(&error))?;
     job.name.clone_from(&work.restore_job_name);
     job.backoff_limit = work.backoff_limit;
     // A pod that wrote half and was drained must not be forgotten: see `clean`.
     job.count_disruptions = true;
-    job.container.command = Some(tool_command("restore", &commands));
-    mount(&mut job, restore.spec.target_volume_mounts.iter().cloned());
+    job.container.command = Some(agent_command("restore"));
+    mount(&mut job, observed.restore.spec.target_volume_mounts.iter().cloned());
+    assigned(job, &observed.restore, work, commands)
+}
+
+/// The check has the same assignment as what follows it: one that does not fit is found before anything is stopped.
+fn assigned(
+    mut job: AgentJob,
+    restore: &RestoreJob,
+    work: &RestoreWork,
+    command: Vec<String>,
+) -> Result<Job, (Reason, String)> {
+    let assignment = Assignment {
+        command,
+        ..Assignment::default()
+    };
+    let user = restore.spec.target.secret.as_ref();
+    assign(&mut job, assignment, &work.tool.name, user).map_err(|text| (Reason::Unsupported, text))?;
     Ok(agent_job(job))
+}
+
+fn newer(error: &NewerFormat) -> (Reason, String) {
+    (error.reason(), error.to_string())
 }

@@ -209,9 +209,9 @@ fn write(
         Ok(tool) => tool,
         Err(verdict) => return *verdict,
     };
-    match jobs::restore_job(&observed.settings, &observed.restore, plan, work, tool, now) {
+    match jobs::restore_job(observed, plan, work, tool, now) {
         Ok(job) => Verdict::write(Write::Create(Child::from(job))),
-        Err(error) => Verdict::Wait(error.reason(), error.to_string()),
+        Err((reason, text)) => Verdict::Wait(reason, text),
     }
 }
 
@@ -236,8 +236,13 @@ fn suspend(
         (None, 0) => planned,
         (None, replicas) => replicas,
     };
+    let uid = restore.uid().unwrap_or_default();
     let lock = SuspendLock {
-        uid: restore.uid().unwrap_or_default(),
+        takes_over: earlier
+            .as_ref()
+            .map(|lock| lock.predecessors_of(&uid))
+            .unwrap_or_default(),
+        uid,
         name: restore.name_any(),
         replicas,
         since: Time(now),

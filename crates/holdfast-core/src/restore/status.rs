@@ -137,6 +137,7 @@ impl<'a> Draft<'a> {
         self.status.waiting = Some(Waiting {
             reason: reason.as_str().to_owned(),
             since,
+            quoted: false,
             unknown: Unknown::new(),
         });
         self.say(|conditions| {

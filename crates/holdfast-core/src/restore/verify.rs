@@ -75,16 +75,9 @@ fn create(observed: &Observed, plan: &RestorePlan, work: &RestoreWork, now: Time
         Ok(tool) => tool,
         Err(verdict) => return *verdict,
     };
-    match jobs::verify_job(
-        &observed.settings,
-        &observed.restore,
-        (plan, work),
-        tool,
-        &observed.exclusive,
-        now,
-    ) {
+    match jobs::verify_job(observed, plan, work, tool, now) {
         Ok(job) => Verdict::write(Write::Create(Child::from(job))),
-        Err(error) => Verdict::Fail(error.reason(), error.to_string()),
+        Err((reason, text)) => Verdict::Fail(reason, text),
     }
 }
 

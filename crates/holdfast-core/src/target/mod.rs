@@ -1,8 +1,11 @@
 //! Which pod a backup is made of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::LabelSelector};
+use k8s_openapi::{
+    api::core::v1::{Container, Pod},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
 use kube::{
     ResourceExt as _,
     core::{Selector, SelectorExt as _},
@@ -59,6 +62,32 @@ fn has_ended(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
+/// Names the container that people mean when they name none: kubectl's own annotation.
+const ANNOTATION_DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
+
+/// The container of the database in its pod: the one that an annotation names as default, else the first that mounts a
+/// claim, else the first. Injectors put theirs in first place.
+pub fn database(pod: &Pod) -> Option<&Container> {
+    let spec = pod.spec.as_ref()?;
+    let named = pod.annotations().get(ANNOTATION_DEFAULT_CONTAINER);
+    let claims: BTreeSet<&str> = spec
+        .volumes
+        .iter()
+        .flatten()
+        .filter(|volume| volume.persistent_volume_claim.is_some())
+        .map(|volume| volume.name.as_str())
+        .collect();
+    let mounts_claim = |container: &&Container| {
+        let mut mounts = container.volume_mounts.iter().flatten();
+        mounts.any(|mount| claims.contains(mount.name.as_str()))
+    };
+    let all = || spec.containers.iter();
+    named
+        .and_then(|name| all().find(|container| &container.name == name))
+        .or_else(|| all().find(mounts_claim))
+        .or_else(|| spec.containers.first())
+}
+
 /// Whether a pod is Ready.
 pub fn ready(pod: &Pod) -> bool {
     let conditions = pod
@@ -95,6 +124,35 @@ mod tests {
             pod("c-1", "Running", true, false),
         ];
         assert_eq!(choose(&pods), Choice::Pod(&pods[2]));
+    }
+
+    #[test]
+    fn an_injected_container_in_first_place_is_not_the_database() {
+        let of = |annotations: serde_json::Value, mounts: &str| {
+            let pod: Pod = serde_json::from_value(json!({
+                "metadata": {"name": "c-0", "annotations": annotations},
+                "spec": {
+                    "containers": [
+                        {"name": "proxy", "volumeMounts": [{"name": "conf", "mountPath": "/etc/proxy"}]},
+                        {"name": "db", "volumeMounts": [{"name": mounts, "mountPath": "/data"}]},
+                        {"name": "metrics"},
+                    ],
+                    "volumes": [{"name": "conf", "emptyDir": {}}, {"name": "data", "persistentVolumeClaim": {"claimName": "data-c-0"}}],
+                },
+            }))
+            .unwrap();
+            database(&pod).unwrap().name.clone()
+        };
+        assert_eq!(of(json!({}), "data"), "db");
+        assert_eq!(
+            of(json!({"kubectl.kubernetes.io/default-container": "metrics"}), "data"),
+            "metrics"
+        );
+        assert_eq!(
+            of(json!({"kubectl.kubernetes.io/default-container": "gone"}), "data"),
+            "db"
+        );
+        assert_eq!(of(json!({}), "conf"), "proxy");
     }
 
     #[test]

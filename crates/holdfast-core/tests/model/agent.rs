@@ -9,7 +9,7 @@ use holdfast_api::{
 };
 use holdfast_core::gc::{Batch, Entry};
 use holdfast_store::{
-    Access, Attempt, BackupPath, Claim, Claimant, Claimed, Error, FORMAT_VERSION, FileEntry, Found, Held,
+    Access, Attempt, BackupPath, Claim, Claimant, Claimed, Discard, Error, FORMAT_VERSION, FileEntry, Found, Held,
     Outcome as Purged, Purge, PurgeEntry, RelPath, Repo as _, Seal, Sealed, Sealing, Waiting, checksum, establish,
     find, identify,
     memory::{MemoryPlace, MemoryRepo, MemorySeal},
@@ -50,6 +50,8 @@ enum At {
     /// The tool writes, and has written so many files.
     Tool(Box<Held<MemoryPlace>>, u32),
     Sealing(Box<(Held<MemoryPlace>, Seal, Sealing<MemorySeal>)>),
+    /// The tool failed: what it wrote is to go.
+    GivingUp(Discard<MemoryPlace>),
     Report,
     Verify,
     Restore,
@@ -200,7 +202,7 @@ impl Agent {
         }
     }
 
-    fn back_up(&mut self, at: At, bench: &Bench<'_>) -> Done {
+    fn back_up(&mut self, at: At, bench: &mut Bench<'_>) -> Done {
         let (repository, path) = (bench.repository, self.path());
         self.at = match at {
             At::Claiming(mut attempt) => match attempt.step(repository, &Waiting::NONE)? {
@@ -218,6 +220,14 @@ impl Agent {
                 }
                 At::Tool(held, written + 1)
             }
+            At::Tool(held, _) if bench.net.faults && bench.net.chance.one_in(8) => match held.give_up(repository)? {
+                Some(discard) => At::GivingUp(discard),
+                None => return fails(Reason::ToolFailed, "no"),
+            },
+            At::GivingUp(mut discard) => match discard.step(repository, &mut 0)? {
+                Some(_) => return fails(Reason::ToolFailed, "no"),
+                None => At::GivingUp(discard),
+            },
             At::Tool(held, _) => {
                 let seal = self.seal(repository, bench.net.api.now)?;
                 let sealing = held.stage(repository, &seal)?;

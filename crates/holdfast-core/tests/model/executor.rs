@@ -14,6 +14,8 @@ use holdfast_core::{
     backup::{self, Decision, Next, Observed, Owner, Pods, Read, Seen, Settings, cleanup, report_job_name},
     decision::{Intent, Write},
     driver::{Found, Standing, Written},
+    pod::Demands,
+    settings::DataPods,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
@@ -140,6 +142,7 @@ impl Pass for Look {
             Read::Job => on.look::<Job>(&job_name(on).unwrap_or_default()),
             Read::Report => on.look::<Job>(&report_job_name(on.about)),
             Read::Pods => on.look::<Pod>(ROLE_BACKUP),
+            Read::Events | Read::Demands => {}
             Read::ReportPods => on.look::<Pod>(ROLE_REPORT),
         }
         Found::Known
@@ -219,6 +222,9 @@ impl Look {
             report: job(report_job_name(on.about)),
             report_pods: pods(ROLE_REPORT),
             refused: None,
+            // Words for people change no course.
+            demands: Some(Demands::default()),
+            events: Some(Vec::new()),
         }
     }
 }
@@ -259,6 +265,7 @@ pub(crate) fn settings() -> Settings {
         deadline: SignedDuration::from_mins(45),
         not_ready_timeout: SignedDuration::from_mins(10),
         any_target_volumes: false,
+        data_pods: DataPods::default(),
     }
 }
 

@@ -12,7 +12,8 @@ use holdfast_core::{
         retirement,
         volume::{self, Obstacle, Plan},
     },
-    pod::{JobState, job_state},
+    pod::{Demands, JobState, job_state},
+    settings::DataPods,
 };
 use jiff::SignedDuration;
 use k8s_openapi::api::{
@@ -235,6 +236,8 @@ impl VolumePass {
         volume::Observed {
             agent_image: "agent:1".to_owned(),
             pull_policy: None,
+            data_pods: DataPods::default(),
+            demands: Demands::default(),
             volume: Volume {
                 waiting: index(on.net, on.site).waiting(&at(&self.claim)),
                 ..volume
@@ -242,6 +245,8 @@ impl VolumePass {
             claim: Seen::default(),
             whole: None,
             obstacle: None,
+            // Words for people change no course.
+            events: Some(Vec::new()),
         }
     }
 }
@@ -264,6 +269,7 @@ impl Pass for VolumePass {
     fn read(&mut self, on: &mut On<'_, Backup>, read: volume::Read) -> Found {
         let observed = self.observed.as_mut().expect("decided before");
         match read {
+            volume::Read::Events => {}
             volume::Read::Claim => observed.claim = Seen::live(on.site.read(on.net, &self.claim).map(Arc::new)),
             volume::Read::Backup => {
                 if let Some(subject) = self.plan.as_ref().and_then(Plan::subject) {

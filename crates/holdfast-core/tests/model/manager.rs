@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use holdfast_api::{
     Backup, BackupPhase, BackupRepo, ObjectMetaExt as _, StorageProvider,
-    names::{LABEL_BACKUP_REPO_NAME, LABEL_NEED_REPO_PVC, LABEL_REPO_UID},
+    names::{ANNOTATION_CLAIM_REFUSED, LABEL_BACKUP_REPO_NAME, LABEL_NEED_REPO_PVC, LABEL_REPO_UID},
 };
 use holdfast_core::{
     driver::Found,
@@ -140,6 +140,7 @@ fn waiting(on: &On<'_, BackupRepo>, repo: &BackupRepo) -> Vec<Waiting> {
         name: backup.name_any(),
         uid: backup.uid().unwrap_or_default(),
         resource_version: backup.resource_version().unwrap_or_default(),
+        told: backup.annotations().contains_key(ANNOTATION_CLAIM_REFUSED),
     });
     waiting.collect()
 }

@@ -78,6 +78,7 @@ fn observe<K: Object>(on: &On<'_, K>, backup: Arc<Backup>) -> admission::Observe
         repos_live,
         repo: if repo.live { repo } else { Seen::default() },
         claim: Seen::default(),
+        claim_refused: None,
         pods: listed.then_some(pods),
         not_ready_timeout: settings().not_ready_timeout,
         traceparent: String::new(),
@@ -94,11 +95,25 @@ impl Pass for Slots {
         self.0.policy = Arc::clone(on.about);
         let active = on.site.shown::<Backup>(on.net).into_iter();
         self.0.active = active.map(Arc::new).collect();
+        self.0.named = policy::Named {
+            tool: on.seen(crate::TOOL),
+            repo: on.seen(crate::REPO),
+        };
         policy::decide(&self.0, on.net.api.now)
     }
 
     fn read(&mut self, on: &mut On<'_, BackupPolicy>, read: policy::Read) -> Found {
-        let (policy::Read::Blocker(kind) | policy::Read::Admission(kind)) = read;
+        let kind = match read {
+            policy::Read::Blocker(kind) | policy::Read::Admission(kind) => kind,
+            policy::Read::Named(policy::Name::Tool) => {
+                on.look::<BackupTool>(crate::TOOL);
+                return Found::Known;
+            }
+            policy::Read::Named(policy::Name::Repo) => {
+                on.look::<BackupRepo>(crate::REPO);
+                return Found::Known;
+            }
+        };
         match self.0.slot(kind, on.net.api.now) {
             Slot::Skipped { by, .. } => self.look_at(on, &by),
             Slot::Due { slot, .. } => {

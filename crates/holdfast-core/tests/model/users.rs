@@ -2,7 +2,7 @@
 
 use holdfast_api::{
     Backup, BackupPhase, BackupRepo, RestoreJob,
-    names::{ANNOTATION_HELD, LABEL_AUTOBACKUP},
+    names::{ANNOTATION_ADMITTED, ANNOTATION_HELD, ANNOTATION_TARGET_POD_NAME, LABEL_AUTOBACKUP},
 };
 use serde_json::{Value, json};
 
@@ -96,8 +96,15 @@ impl World {
         } else {
             json!({})
         };
+        // Some are copied from another one, marks and all.
+        let annotations = if self.seed.is_multiple_of(5) {
+            json!({ANNOTATION_ADMITTED: "2026-01-01T00:00:00Z", ANNOTATION_TARGET_POD_NAME: "db-0"})
+        } else {
+            json!({})
+        };
         self.create(json!({"apiVersion": OURS, "kind": "Backup",
-            "metadata": {"name": name, "namespace": "ns", "labels": labels}, "spec": {"backupPolicyName": POLICY}}));
+            "metadata": {"name": name, "namespace": "ns", "labels": labels, "annotations": annotations},
+            "spec": {"backupPolicyName": POLICY}}));
     }
 
     /// Users delete something.

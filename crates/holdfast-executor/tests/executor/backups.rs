@@ -1,12 +1,12 @@
 //! Backups that succeed.
 
 use holdfast_api::names::{
-    ANNOTATION_ADMITTED, ANNOTATION_FULL_NAME, ANNOTATION_REPOSITORY, ANNOTATION_TARGET_POD_NAME, LABEL_NEED_REPO_PVC,
-    ROLE_BACKUP, ROLE_REPORT,
+    ANNOTATION_ADMITTED, ANNOTATION_FULL_NAME, ANNOTATION_REPOSITORY, ANNOTATION_TARGET_POD_NAME, FINALIZER,
+    LABEL_BACKUP_POLICY, LABEL_NEED_REPO_PVC, ROLE_BACKUP, ROLE_REPORT,
 };
 use holdfast_api::{Backup, BackupPhase};
 use holdfast_runtime::clock;
-use holdfast_testkit::eventually;
+use holdfast_testkit::{eventually, sample};
 use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -182,4 +182,36 @@ async fn a_first_failed_attempt_shows_and_the_second_completes() {
     world.seal(&job, &sealed()).await;
     let done = world.reaches("b1", BackupPhase::Completed).await;
     assert_eq!(done.status.and_then(|status| status.failure_reason), None);
+}
+
+#[tokio::test]
+async fn a_copied_mark_of_admission_is_taken_away_and_a_run_gets_its_finalizer_back() {
+    let world = World::new("mark").await;
+    let backups: Api<Backup> = world.api();
+    let mut copied = sample::backup(&world.namespace, "copied", "p");
+    let marks = [
+        (ANNOTATION_ADMITTED, "2026-01-01T00:00:00Z"),
+        (ANNOTATION_TARGET_POD_NAME, POD),
+    ];
+    copied.metadata.annotations = Some(marks.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+    world.create(&backups, &copied).await;
+    eventually(SOON, "the mark to go", || async {
+        let backup = backups.get("copied").await.ok()?;
+        (!backup.annotations().contains_key(ANNOTATION_ADMITTED)).then_some(())
+    })
+    .await;
+    let copied = backups.get("copied").await.expect("a backup");
+    assert_eq!(copied.phase(), BackupPhase::New);
+    let backup = world.admit("b1").await;
+    let job = world.job(&backup, ROLE_BACKUP).await;
+    let stripped = json!({"metadata": {"finalizers": null, "labels": null}});
+    world.patch(&backups, "b1", stripped).await;
+    eventually(SOON, "finalizer and labels", || async {
+        let backup = backups.get("b1").await.ok()?;
+        let whole = backup.finalizers().iter().any(|name| name == FINALIZER);
+        (whole && backup.labels().contains_key(LABEL_BACKUP_POLICY)).then_some(())
+    })
+    .await;
+    world.seal(&job, &sealed()).await;
+    world.reaches("b1", BackupPhase::Completed).await;
 }

@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 use clap::Parser as _;
 use holdfast_api::agent::AgentResult;
 use holdfast_api::names::{
-    ANNOTATION_ADMITTED, ANNOTATION_TARGET_POD_NAME, FINALIZER, LABEL_BACKUP_REPO_NAME, LABEL_BACKUP_UID,
+    ANNOTATION_ADMITTED, ANNOTATION_TARGET_POD_NAME, FINALIZER, LABEL_BACKUP_POLICY, LABEL_BACKUP_REPO_NAME,
+    LABEL_BACKUP_TYPE, LABEL_BACKUP_UID,
 };
 use holdfast_api::{Backup, BackupPhase, BackupRepo, BackupTool};
 use holdfast_executor::Args;
@@ -182,7 +183,9 @@ impl World {
         let mut backup = sample::backup(&self.namespace, name, policy);
         let meta = &mut backup.metadata;
         meta.finalizers = Some(vec![FINALIZER.to_owned()]);
-        meta.labels = Some(labels);
+        let admission = [(LABEL_BACKUP_POLICY, policy), (LABEL_BACKUP_TYPE, "datafile")];
+        let admission = admission.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        meta.labels = Some(labels.into_iter().chain(admission).collect());
         let admitted = (ANNOTATION_ADMITTED.to_owned(), clock::now().to_string());
         meta.annotations = Some([admitted, (ANNOTATION_TARGET_POD_NAME.to_owned(), POD.to_owned())].into());
         self.create(&self.api(), &backup).await

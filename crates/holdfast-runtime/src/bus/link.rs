@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -91,8 +91,13 @@ fn options(
         args.nats_user.clone()
     };
     let file = args.nats_password_file.clone();
-    let (name, connections) = (format!("holdfast-{service}/{}", args.pod_name), AtomicU64::new(0));
-    let shared = Arc::new((up, connected, connections));
+    let name = format!("holdfast-{service}/{}", args.pod_name);
+    let shared = Arc::new(Ear {
+        up,
+        connected,
+        connections: AtomicU64::new(0),
+        told: Mutex::default(),
+    });
     move || {
         let (user, file) = (user.clone(), file.clone());
         let shared = shared.clone();
@@ -111,7 +116,7 @@ fn options(
             })
             .event_callback(move |event| {
                 let shared = shared.clone();
-                async move { hear(&event, &shared.0, &shared.1, &shared.2) }
+                async move { shared.hear(&event) }
             })
     }
 }
@@ -127,21 +132,67 @@ async fn login(user: String, file: Option<PathBuf>) -> Result<Auth, AuthError> {
     Ok(auth)
 }
 
-fn hear(event: &Event, up: &watch::Sender<u64>, connected: &Gauge, connections: &AtomicU64) {
-    match event {
-        Event::Connected => {
-            let number = connections.fetch_add(1, Ordering::Relaxed) + 1;
-            tracing::info!(number, "bus connected");
-            connected.set(1.0);
-            up.send_replace(number);
+/// Hears what becomes of the connection.
+struct Ear {
+    up: watch::Sender<u64>,
+    connected: Gauge,
+    connections: AtomicU64,
+    /// Why the last attempt to connect failed, since there was a connection.
+    told: Mutex<String>,
+}
+
+impl Ear {
+    fn hear(&self, event: &Event) {
+        match event {
+            Event::Connected => {
+                let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
+                tracing::info!(number, "bus connected");
+                self.is_news("");
+                self.connected.set(1.0);
+                self.up.send_replace(number);
+            }
+            Event::Disconnected | Event::Closed => {
+                tracing::info!(%event, "bus disconnected");
+                self.connected.set(0.0);
+                self.up.send_replace(0);
+            }
+            Event::ServerError(error) => tracing::warn!(%error, "the bus refused something"),
+            // It is tried again for ever.
+            Event::ClientError(error) if self.is_news(&error.to_string()) => {
+                tracing::warn!(%error, "the bus cannot be reached or refuses the connection; it is tried again");
+            }
+            Event::ClientError(error) => tracing::debug!(%error, "bus client"),
+            other => tracing::debug!(%other, "bus"),
         }
-        Event::Disconnected | Event::Closed => {
-            tracing::info!(%event, "bus disconnected");
-            connected.set(0.0);
-            up.send_replace(0);
-        }
-        Event::ServerError(error) => tracing::warn!(%error, "the bus refused something"),
-        Event::ClientError(error) => tracing::debug!(%error, "bus client"),
-        other => tracing::debug!(%other, "bus"),
+    }
+
+    /// Whether this is another cause than the last one.
+    fn is_news(&self, cause: &str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = *told != cause;
+        cause.clone_into(&mut told);
+        news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_the_bus_is_away_is_told_once_for_each_cause_and_each_time() {
+        let ear = Ear {
+            up: watch::channel(0).0,
+            connected: Gauge::new("up", "whether there is a connection").unwrap(),
+            connections: AtomicU64::new(0),
+            told: Mutex::default(),
+        };
+        assert!(ear.is_news("IO error"));
+        assert!(!ear.is_news("IO error"));
+        assert!(ear.is_news("authorization violation"));
+        assert!(!ear.is_news("authorization violation"));
+        ear.hear(&Event::Connected);
+        assert_eq!(*ear.up.borrow(), 1);
+        assert!(ear.is_news("authorization violation"));
     }
 }

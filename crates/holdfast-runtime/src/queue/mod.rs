@@ -41,7 +41,8 @@ struct State {
     running: HashMap<Key, bool>,
     delayed: BTreeSet<(Instant, Key)>,
     due: HashMap<Key, Instant>,
-    retries: HashMap<Key, ExponentialBackoff>,
+    /// The pauses of each key that failed, by the kind of its last failure.
+    retries: HashMap<Key, (Retry, ExponentialBackoff)>,
 }
 
 impl Queue {
@@ -182,15 +183,28 @@ impl State {
             Retry::Conflict => (Duration::from_millis(200), Duration::from_secs(5)),
             Retry::Transient | Retry::Never => (Duration::from_millis(500), Duration::from_mins(1)),
         };
-        let retry = self.retries.entry(key.clone()).or_insert_with(|| {
-            ExponentialBuilder::new()
-                .with_min_delay(least)
-                .with_max_delay(most)
-                .with_factor(2.0)
-                .with_jitter()
-                .without_max_times()
-                .build()
-        });
-        retry.next().unwrap_or(most)
+        let pauses = || {
+            let builder = ExponentialBuilder::new().with_min_delay(least).with_max_delay(most);
+            builder.with_factor(2.0).with_jitter().without_max_times().build()
+        };
+        let known = self.retries.entry(key.clone()).or_insert_with(|| (kind, pauses()));
+        if known.0 != kind {
+            *known = (kind, pauses());
+        }
+        known.1.next().unwrap_or(most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_are_those_of_the_last_kind_of_failure() {
+        let (mut state, key) = (State::default(), Key::new("ns", "a"));
+        let mut many = |kind| (0..12).map(|_| state.back_off(&key, kind)).max().unwrap();
+        assert!(many(Retry::Conflict) < Duration::from_secs(15));
+        assert!(many(Retry::Transient) >= Duration::from_mins(1));
+        assert!(many(Retry::Conflict) < Duration::from_secs(15));
     }
 }

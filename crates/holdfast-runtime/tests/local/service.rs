@@ -48,6 +48,22 @@ async fn metrics_carry_the_name_of_the_service_and_no_name_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn series_of_what_is_gone_go_and_no_others() {
+    let service = lonely("repo-manager", &[]);
+    let problems = service.meter().counter(&metric::REPO_PROBLEMS).unwrap();
+    for labels in [
+        ["gone", "RepoNotReady"],
+        ["gone", "UnknownError"],
+        ["stays", "RepoNotReady"],
+    ] {
+        problems.with_label_values(&labels).inc();
+    }
+    holdfast_runtime::metrics::forget(&problems, &[("repo", "gone")]);
+    let (_, body) = get(service.http_addr(), "/metrics").await;
+    assert!(!body.contains("gone") && body.contains("repo=\"stays\""), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_stops_waits_for_its_tasks_and_is_not_ready_meanwhile() {
     let service = lonely("gc", &[]);
     let (address, shutdown) = (service.http_addr(), service.shutdown.clone());

@@ -1,5 +1,5 @@
 use holdfast_api::{
-    Backup,
+    Backup, BackupPolicy,
     names::{
         ANNOTATION_ADMITTED, ANNOTATION_TARGET_POD_NAME, ANNOTATION_TRACEPARENT, FINALIZER, LABEL_BACKUP_REPO_NAME,
     },
@@ -101,7 +101,38 @@ async fn names_that_do_not_exist_fail_with_the_promised_texts() {
             scheduler.metric("admissions_total", &[("reason", reason)])
         })
         .await;
+        // With its policy, where there is one of that name.
+        let policy = if name == "policy" { "" } else { name };
+        let labels = [
+            ("namespace", world.namespace.as_str()),
+            ("policy", policy),
+            ("reason", reason),
+        ];
+        assert_eq!(scheduler.metric("backup_failures_total", &labels), Some(1.0));
     }
+    let (_, scheduler) = shared().await;
+    let labels = [("namespace", world.namespace.as_str()), ("policy", "tool")];
+    let measured = |name: &str| scheduler.metric(name, &labels).is_some();
+    assert!(measured("policy_available_policies") && measured("backup_failures_total"));
+    world.remove(&world.api::<BackupPolicy>(), "tool").await;
+    eventually(SOON, "nothing to be measured of a policy that is gone", || async {
+        (!measured("policy_available_policies") && !measured("backup_failures_total")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_backup_that_waits_can_be_cancelled() {
+    let world = World::new("cancel").await;
+    world.set_ready("shop-0", false).await;
+    world.policy(POLICY, |_| {}).await;
+    world.backup("b1", POLICY).await;
+    world.waits_for("b1", "TargetPodNotReady").await;
+    let cancel = json!({"spec": {"cancel": true}});
+    world.patch(&world.api::<Backup>(), "b1", cancel).await;
+    let backup = world.fails("b1").await;
+    let reason = backup.status.and_then(|status| status.failure_reason);
+    assert_eq!(reason.as_deref(), Some("cancelled by spec.cancel"));
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ async fn schedulers_that_come_and_go_double_nothing_and_lose_nothing() {
             d["spec"]["schedule"] = json!({"datafile": {"cronExpression": YEARLY, "enable": true}});
         })
         .await;
-    let left = json!({ "status": status(&policy, clock::now()) });
+    let left = json!({ "status": status(&policy, None, clock::now()) });
     let patch = Patch::Merge(&left);
     let policies = world.api();
     let policy = policies

@@ -8,6 +8,8 @@
     reason = "each test file uses its part; a test that cannot set up its place fails"
 )]
 
+pub mod pods;
+
 use holdfast_store::memory::MemoryRepo;
 use holdfast_store::{
     Attempt, BackupPath, Claimant, Claimed, Error, FileEntry, Folder, Found, Held, Identity, PurgeEntry, RelPath, Repo,

@@ -35,6 +35,7 @@ fn observed() -> Observed {
         repos_live: false,
         repo: Seen::default(),
         claim: Seen::default(),
+        claim_refused: None,
         pods: Some(vec![pod]),
         not_ready_timeout: SignedDuration::from_secs(600),
         traceparent: "00-a-b-01".to_owned(),
@@ -293,6 +294,26 @@ fn a_claim_of_the_policy_is_created_once_its_absence_is_sure() {
 }
 
 #[test]
+fn a_refused_claim_of_the_policy_is_told_in_the_api_servers_words() {
+    let mut seen = observed();
+    seen.policy = Seen::cached(Some(policy(
+        json!({"target": {"labelsSelector": {"matchLabels": {"app": "db"}}}, "backupToolName": "t", "persistentVolumeClaim": {"name": "mine", "initCapacity": "2Gi"}}),
+    )));
+    seen.claim = Seen::live(None);
+    seen.claim_refused = Some("exceeded quota: claims".to_owned());
+    let Some(Write::Status(status)) = decide(&seen, at(1)).write else {
+        panic!("nothing is told")
+    };
+    let told = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == "Reconciling")
+        .unwrap();
+    assert_eq!(told.reason, "ClaimNotCreated");
+    assert!(told.message.contains("exceeded quota: claims"), "{}", told.message);
+}
+
+#[test]
 fn a_backup_that_is_deleted_before_it_started_is_let_go() {
     let mut seen = observed();
     let backup = Arc::make_mut(&mut seen.backup);
@@ -302,4 +323,32 @@ fn a_backup_that_is_deleted_before_it_started_is_let_go() {
         decide(&seen, at(6)).write,
         Some(Write::Metadata(json!({"finalizers": ["other"]})))
     );
+}
+
+#[test]
+fn a_backup_that_waits_can_be_cancelled() {
+    let mut seen = observed();
+    seen.pods = Some(Vec::new());
+    pass(&mut seen, at(0));
+    Arc::make_mut(&mut seen.backup).spec.cancel = Some(true);
+    let decision = decide(&seen, at(1));
+    assert_eq!(status(&decision).phase, Some(BackupPhase::Failed));
+    assert_eq!(
+        status(&decision).failure_reason.as_deref(),
+        Some("cancelled by spec.cancel")
+    );
+    assert_eq!(outcome(&decision), Some(Reason::Cancelled));
+}
+
+#[test]
+fn a_backup_that_waits_long_is_looked_at_less_often() {
+    let mut seen = observed();
+    seen.pods = Some(Vec::new());
+    let annotations = Arc::make_mut(&mut seen.backup).annotations_mut();
+    annotations.insert(ANNOTATION_TARGET_POD_NAME.to_owned(), "db-0".to_owned());
+    pass(&mut seen, at(0));
+    for (second, pause) in [(1, 5), (20, 5), (60, 15), (300, 30), (595, 5)] {
+        let next = pass(&mut seen, at(second)).next;
+        assert_eq!(next, Next::After(std::time::Duration::from_secs(pause)), "{second}");
+    }
 }

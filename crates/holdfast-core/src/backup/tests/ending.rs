@@ -15,12 +15,12 @@ use super::world::{
 use crate::backup::{Observed, Owner, Pods, Read, Seen, Write, cleanup, decide, report_job_name};
 use crate::decision::Kind;
 
-fn pods(items: Vec<Arc<k8s_openapi::api::core::v1::Pod>>) -> Pods {
+pub(super) fn pods(items: Vec<Arc<k8s_openapi::api::core::v1::Pod>>) -> Pods {
     Pods { items, live: false }
 }
 
 /// Notes which repository is known to lie there.
-fn mark(observed: &mut Observed, id: &str) {
+pub(super) fn mark(observed: &mut Observed, id: &str) {
     let repo = Arc::make_mut(observed.repo.object.as_mut().expect("a repository"));
     repo.status.get_or_insert_default().namespaces = vec![RepoNamespace {
         namespace: "ns".to_owned(),
@@ -347,28 +347,6 @@ fn a_deleted_backup_ends_only_when_no_pod_can_write_any_more() {
         live: true,
     };
     assert_eq!(failed(&decide(&observed, at(24))).0, "Deleted");
-}
-
-#[test]
-fn cancel_and_deadline_stop_a_run_but_not_one_that_is_complete() {
-    let mut cancelled = started();
-    change(&mut cancelled, |backup| backup.spec.cancel = Some(true));
-    assert_eq!(deleted(&decide(&cancelled, at(5))).uid, "job-uid");
-    let late = 6 * 3600 + 40;
-    let mut overdue = started();
-    assert_eq!(deleted(&decide(&overdue, at(late))).uid, "job-uid");
-    overdue.job = Seen::live(None);
-    overdue.pods.live = true;
-    assert_eq!(failed(&decide(&overdue, at(late))).0, "DeadlineExceeded");
-    for mut observed in [cancelled, started()] {
-        mark(&mut observed, "repository-1");
-        end_job(&mut observed, "Complete", "", 90);
-        observed.pods = pods(vec![job_pod("b1-x", 2, &ended("b1", 0, &sealed()))]);
-        assert_eq!(
-            written(&decide(&observed, at(late))).phase,
-            Some(BackupPhase::Completed)
-        );
-    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdfast_api::{Backup, BackupStatus};
+use holdfast_api::{Backup, BackupStatus, assignment::Assignment};
 use serde_json::Value;
 
 use super::world::{at, change, created, failed, planned, yaml};
@@ -48,15 +48,19 @@ spec:
   template:
     metadata:
       annotations:
+        holdfast.io/assignment: ASSIGNMENT
         holdfast.io/full-name: b1
         holdfast.io/traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+        sidecar.istio.io/inject: 'false'
+        linkerd.io/inject: disabled
+        kuma.io/sidecar-injection: disabled
+        consul.hashicorp.com/connect-inject: 'false'
       labels: {holdfast.io/backup-uid: 3f2a9c1e-0000-4000-8000-000000000001, holdfast.io/role: backup}
     spec:
       restartPolicy: Never
       automountServiceAccountToken: false
       enableServiceLinks: false
       imagePullSecrets: [{name: pull}]
-      tolerations: [{operator: Exists}]
       affinity:
         nodeAffinity:
           requiredDuringSchedulingIgnoredDuringExecution:
@@ -65,6 +69,11 @@ spec:
       - {name: data, persistentVolumeClaim: {claimName: data-c-mysql-0}}
       - {name: backup-pvc-r, persistentVolumeClaim: {claimName: pvc-r}}
       - {name: holdfast-bin, emptyDir: {}}
+      - name: holdfast-assignment
+        downwardAPI:
+          items:
+          - path: assignment.json
+            fieldRef: {apiVersion: v1, fieldPath: \"metadata.annotations['holdfast.io/assignment']\"}
       initContainers:
       - name: prepare
         image: agent:1
@@ -84,18 +93,22 @@ spec:
       - name: b1
         image: registry.example/tool:1
         imagePullPolicy: IfNotPresent
-        command: [/holdfast/agent, run, --, sh, -c, backup --to $(BACKUP_DIR)]
+        command: [/holdfast/agent, run]
         resources: {limits: {cpu: '0', memory: '0'}}
         terminationMessagePolicy: FallbackToLogsOnError
         securityContext:
           allowPrivilegeEscalation: false
-          capabilities: {add: [DAC_OVERRIDE, FOWNER, CHOWN], drop: [ALL]}
+          capabilities:
+            add: [AUDIT_WRITE, CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, MKNOD, NET_BIND_SERVICE, SETFCAP, SETGID,
+              SETPCAP, SETUID, SYS_CHROOT]
+            drop: [ALL]
           runAsUser: 0
           seccompProfile: {type: RuntimeDefault}
         volumeMounts:
         - {name: data, mountPath: /var/lib/mysql}
         - {name: backup-pvc-r, mountPath: /backupdata}
         - {name: holdfast-bin, mountPath: /holdfast}
+        - {name: holdfast-assignment, mountPath: /holdfast/assignment, readOnly: true}
         env:
         - {name: DP_TARGET_POD_NAME, value: c-mysql-0}
         - {name: DB_HOST, value: c-mysql-0.c-mysql-headless}
@@ -115,7 +128,6 @@ spec:
         - {name: HOLDFAST_PATH, value: /ns/c-uid/mysql/b1}
         - {name: HOLDFAST_REPOSITORY_ID, value: ''}
         - {name: TRACEPARENT, value: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01}
-        - {name: HOLDFAST_SPEC, value: SPEC}
         - {name: HOLDFAST_ALLOW_EMPTY, value: 'false'}
 ";
 
@@ -139,19 +151,19 @@ fn rendered() -> Value {
 #[test]
 fn the_job_is_the_originals_with_the_agent_in_it() {
     let mut job = rendered();
-    let env = job
-        .pointer_mut("/spec/template/spec/containers/0/env")
-        .and_then(Value::as_array_mut)
-        .expect("env");
-    let spec = env
-        .iter_mut()
-        .find(|variable| variable["name"] == "HOLDFAST_SPEC")
-        .expect("HOLDFAST_SPEC");
-    let text = spec["value"].take();
-    spec["value"] = "SPEC".into();
-    // What kubelet hands to the container: see `seen_by_the_container`.
-    let text = text.as_str().expect("text").replace("$$", "$");
-    let recorded: Value = serde_json::from_str(&text).expect("JSON");
+    let text = job
+        .pointer_mut("/spec/template/metadata/annotations/holdfast.io~1assignment")
+        .expect("an assignment");
+    let json = text.as_str().expect("text");
+    assert!(
+        !json.contains("/var/lib/mysql"),
+        "a literal value of the tool's environment: {json}"
+    );
+    let assignment: Assignment = serde_json::from_str(json).expect("JSON");
+    *text = "ASSIGNMENT".into();
+    assert_eq!(assignment.command(), ["sh", "-c", "backup --to $(BACKUP_DIR)"]);
+    assert_eq!(assignment.secrets.variables, ["DB_PASSWORD"]);
+    let recorded = assignment.record;
     assert_eq!(recorded["backup"]["spec"]["backupPolicyName"], "p1");
     assert_eq!(recorded["policy"]["backupToolName"], "tool");
     assert_eq!(recorded["tool"]["spec"]["image"], "registry.example/tool:1");

@@ -2,10 +2,13 @@
 
 mod ending;
 mod golden;
+mod late;
+mod mark;
 mod sharing;
 mod starting;
 mod stored;
 mod storing;
+mod trouble;
 mod walk;
 mod wording;
 mod world;

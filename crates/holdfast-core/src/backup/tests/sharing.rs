@@ -37,6 +37,8 @@ spec:
   - {name: scratch, ephemeral: {volumeClaimTemplate: {spec: {}}}}
   - {name: config, configMap: {name: c}}
   - {name: holdfast-bin, emptyDir: {}}
+  - {name: holdfast-assignment, emptyDir: {}}
+  - {name: holdfast-env-0, emptyDir: {}}
   - {name: backup-pvc-r, emptyDir: {}}
 ";
 
@@ -51,7 +53,7 @@ fn location() -> Location {
 #[test]
 fn tokens_ephemeral_volumes_and_clashes_are_left_out() {
     let pod: Pod = yaml(POD);
-    let shared = shared(&pod, &location()).expect("shared");
+    let shared = shared(&pod, &location(), "b1").expect("shared");
     let volumes: Vec<&str> = shared.volumes.iter().map(|volume| volume.name.as_str()).collect();
     assert_eq!(volumes, ["data", "cloud", "config"]);
     let mounts: Vec<&str> = shared.mounts.iter().map(|mount| mount.mount_path.as_str()).collect();
@@ -60,9 +62,31 @@ fn tokens_ephemeral_volumes_and_clashes_are_left_out() {
 }
 
 #[test]
+fn what_volumes_tell_of_the_databases_container_is_told_of_the_tools() {
+    let pod: Pod = yaml(
+        "
+metadata: {name: c-0, namespace: ns}
+spec:
+  containers: [{name: db}]
+  volumes:
+  - name: info
+    downwardAPI: {items: [{path: memory, resourceFieldRef: {containerName: db, resource: limits.memory}}]}
+  - name: all
+    projected: {sources: [{downwardAPI: {items: [
+      {path: cpu, resourceFieldRef: {containerName: db, resource: limits.cpu}},
+      {path: labels, fieldRef: {fieldPath: metadata.labels}}]}}]}
+",
+    );
+    let volumes = shared(&pod, &location(), "b1").expect("shared").volumes;
+    let text = serde_json::to_string(&volumes).expect("JSON");
+    assert_eq!(text.matches("\"containerName\":\"b1\"").count(), 2, "{text}");
+    assert!(!text.contains("\"db\"") && text.contains("metadata.labels"), "{text}");
+}
+
+#[test]
 fn paths_by_environment_are_worked_out_or_refused() {
     let mut pod: Pod = yaml(POD);
-    let first = shared(&pod, &location()).expect("shared").mounts.swap_remove(0);
+    let first = shared(&pod, &location(), "b1").expect("shared").mounts.swap_remove(0);
     assert_eq!(
         (first.sub_path.as_deref(), first.sub_path_expr),
         (Some("c-0/s7$"), None)
@@ -71,7 +95,7 @@ fn paths_by_environment_are_worked_out_or_refused() {
     for expression in ["$(SECRET)", "$(UNKNOWN)", "$(POD"] {
         let container = &mut pod.spec.as_mut().expect("a spec").containers[0];
         container.volume_mounts.as_mut().expect("mounts")[0].sub_path_expr = Some(expression.to_owned());
-        let error = shared(&pod, &location()).expect_err("refused");
+        let error = shared(&pod, &location(), "b1").expect_err("refused");
         assert!(error.contains(expression), "{error}");
     }
 }

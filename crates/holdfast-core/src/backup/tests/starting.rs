@@ -156,6 +156,21 @@ fn what_this_version_cannot_do_fails_clearly() {
 }
 
 #[test]
+fn a_tool_that_does_not_fit_into_a_pod_is_refused_by_name_and_size() {
+    let mut observed = ready();
+    let tool = Arc::make_mut(observed.tool.object.as_mut().expect("a tool"));
+    tool.spec.backup_commands = vec!["x".repeat(300_000)];
+    let status = written(&decide(&observed, at(1)));
+    take(&mut observed, status, at(1));
+    let (reason, text) = failed(&decide(&observed, at(1)));
+    assert_eq!(reason, "Unsupported");
+    assert!(
+        text.contains("backupTool tool does not fit into a pod: ") && text.contains("annotations have 30"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_tool_that_relies_on_logs_asks_for_their_schedule() {
     let mut observed = ready();
     let tool = Arc::make_mut(observed.tool.object.as_mut().expect("a tool"));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use holdfast_api::{BackupPhase, CommonBackupPolicy, names};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
 use serde_json::json;
 
 use super::world::{LATE, asks, at, change, failed, ready, take, told, waits, written};
@@ -41,6 +42,29 @@ fn a_missing_claim_is_asked_for_by_labels_and_waited_for() {
 }
 
 #[test]
+fn why_a_claim_is_refused_reaches_the_backup_that_waits_for_it() {
+    let mut observed = ready();
+    observed.claim = Seen::live(None);
+    change(&mut observed, |backup| {
+        let labels = backup.metadata.labels.as_mut().expect("labels");
+        labels.insert(names::LABEL_NEED_REPO_PVC.to_owned(), "true".to_owned());
+    });
+    let status = written(&decide(&observed, at(5)));
+    take(&mut observed, status, at(5));
+    change(&mut observed, |backup| {
+        let annotations = backup.metadata.annotations.as_mut().expect("annotations");
+        let words = "exceeded quota: claims, requested: persistentvolumeclaims=1".to_owned();
+        annotations.insert(names::ANNOTATION_CLAIM_REFUSED.to_owned(), words);
+    });
+    let (reason, message) = told(&decide(&observed, at(8)));
+    assert_eq!(reason, "ClaimNotCreated");
+    assert!(
+        message.contains("\"pvc-r\"") && message.contains("exceeded quota: claims"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_repository_without_a_claim_is_waited_for() {
     let mut observed = ready();
     let mut repo = (*observed.repos[0]).clone();
@@ -73,7 +97,9 @@ fn a_repository_that_is_being_deleted_takes_no_new_backup() {
 #[test]
 fn two_default_repositories_are_one_too_many() {
     let mut observed = ready();
-    change(&mut observed, |backup| backup.metadata.labels = None);
+    change(&mut observed, |backup| {
+        backup.labels_mut().remove(names::LABEL_BACKUP_REPO_NAME);
+    });
     waits(&decide(&observed, at(1)));
     let marked = |name: &str| {
         let mut repo = (*ready().repos[0]).clone();

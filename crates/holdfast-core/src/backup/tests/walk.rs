@@ -17,6 +17,7 @@ use super::wording;
 use super::world::{at, change, end_job, ended, gave_up, job_pod, ready, sealed};
 use crate::backup::{Next, Observed, Pods, Read, Seen, Write, can_become, decide, report_job_name};
 use crate::decision::{Child, Kind, Target};
+use crate::pod::Demands;
 
 /// What may happen between two looks.
 #[derive(Clone, Copy, Debug)]
@@ -182,6 +183,8 @@ impl World {
 
     fn read(&mut self, read: Read) {
         match read {
+            Read::Events => self.seen.events = Some(Vec::new()),
+            Read::Demands => self.seen.demands = Some(Demands::default()),
             Read::Backup => self.seen.backup_read = Some(self.now),
             Read::Policy => self.seen.policy.live = true,
             Read::Tool => self.seen.tool.live = true,
@@ -212,6 +215,8 @@ impl World {
             ..Seen::default()
         };
         self.seen.job.live = false;
+        self.seen.events = None;
+        self.seen.demands = None;
         self.seen.pods.live = false;
         self.seen.report.live = false;
         self.seen.report_pods.live = false;

@@ -13,6 +13,8 @@ use serde_json::json;
 
 use crate::backup::{Decision, Next, Observed, Pods, Read, Seen, Settings, Write, decide};
 use crate::decision::{Event, Kind, Notice, Target};
+use crate::pod::Demands;
+use crate::settings::DataPods;
 
 pub(super) const START: &str = "2025-01-01T00:00:00Z";
 
@@ -132,6 +134,7 @@ pub(super) fn ready() -> Observed {
             deadline: SignedDuration::from_hours(6),
             not_ready_timeout: SignedDuration::from_mins(10),
             any_target_volumes: false,
+            data_pods: DataPods::default(),
         }),
         backup: Arc::new(backup()),
         backup_read: None,
@@ -149,6 +152,8 @@ pub(super) fn ready() -> Observed {
         report: Seen::default(),
         report_pods: Pods::default(),
         refused: None,
+        demands: Some(Demands::default()),
+        events: Some(Vec::new()),
     }
 }
 

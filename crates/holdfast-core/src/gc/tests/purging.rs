@@ -15,6 +15,11 @@ use super::{
     purge_plan::{History, Over, Purge, Step, Volume, decide},
     *,
 };
+use crate::{
+    decision::{Next, Seen},
+    pod::{AgentJob, Demands},
+    settings::DataPods,
+};
 
 const RETRY: SignedDuration = SignedDuration::from_secs(600);
 
@@ -24,7 +29,14 @@ fn batch(names: &[&str]) -> Batch {
 }
 
 pub(super) fn job(batch: &Batch, state: &str) -> Arc<Job> {
-    let mut job = purge_job("agent:1", Some("Never"), batch, Some("id-1".to_owned()), Vec::new()).unwrap();
+    let mut job = purge_job(
+        "agent:1",
+        Some("Never"),
+        batch,
+        Some("id-1".to_owned()),
+        AgentJob::default(),
+    )
+    .unwrap();
     job.metadata.uid = Some(format!("uid-{}", job.name_any()));
     job.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
     let condition =
@@ -86,7 +98,7 @@ fn stalled(volume: &mut Volume, reason: Reason) {
 #[test]
 fn a_purge_job_is_named_by_its_content_and_tells_it() {
     let both = batch(&["b", "a"]);
-    let job = purge_job("agent:1", None, &both, Some("id-1".to_owned()), Vec::new()).unwrap();
+    let job = purge_job("agent:1", None, &both, Some("id-1".to_owned()), AgentJob::default()).unwrap();
     assert_eq!(Batch::of(&job), Some(both.clone()));
     assert_eq!(both, batch(&["a", "b"]));
     assert_eq!(job.name_any(), purge_job_name(&both));
@@ -122,7 +134,11 @@ fn a_purge_pulls_with_the_secrets_of_all_its_backups() {
     };
     let waiting = [with("a", &["one", "two"]), with("b", &["two"]), with("c", &["three"])];
     let secrets = pull_secrets(&batch(&["a", "b"]), &waiting);
-    let job = purge_job("agent:1", None, &batch(&["a", "b"]), None, secrets).unwrap();
+    let terms = AgentJob {
+        image_pull_secrets: secrets,
+        ..AgentJob::default()
+    };
+    let job = purge_job("agent:1", None, &batch(&["a", "b"]), None, terms).unwrap();
     let pod = job.spec.unwrap().template.spec.unwrap();
     let names: Vec<String> = pod
         .image_pull_secrets
@@ -135,7 +151,7 @@ fn a_purge_pulls_with_the_secrets_of_all_its_backups() {
 
 #[test]
 fn a_job_that_only_looks_like_ours_is_not() {
-    let job = purge_job("agent:1", None, &batch(&["a"]), None, Vec::new()).unwrap();
+    let job = purge_job("agent:1", None, &batch(&["a"]), None, AgentJob::default()).unwrap();
     let mut renamed = job.clone();
     renamed.metadata.name = Some("holdfast-purge-0".to_owned());
     let mut unlabelled = job.clone();
@@ -180,7 +196,7 @@ fn long_names_fill_a_list_before_there_are_fifty() {
 fn what_waits_is_removed_together_and_released_when_it_is_gone() {
     assert_eq!(step(&volume(vec![], &["a", "b"]), 0), Step::Create(batch(&["a", "b"])));
     let at_work = volume(vec![purge(&["a", "b"], "", &[])], &["a", "b", "c"]);
-    assert_eq!(step(&at_work, 5), Step::Rest(Some(SignedDuration::from_secs(10))));
+    assert_eq!(step(&at_work, 5), Step::Rest(Some(SignedDuration::from_secs(4))));
     let done = purge(&["a", "b"], "Complete", &[pod(&purged(2), 0)]);
     assert_eq!(
         step(&volume(vec![done.clone()], &["a", "b"]), 20),
@@ -266,6 +282,62 @@ fn a_job_that_cannot_start_says_why_once_and_takes_it_back() {
     assert!(
         matches!(step(&seen, 30), Step::Rest(Some(_))),
         "a failure is not taken back before it is made good"
+    );
+}
+
+#[test]
+fn why_a_purge_does_not_start_is_told_in_the_clusters_words() {
+    let mut seen = volume::Observed {
+        agent_image: "agent:1".to_owned(),
+        pull_policy: None,
+        data_pods: DataPods::default(),
+        demands: Demands::default(),
+        volume: volume(vec![purge(&["a"], "", &[])], &["a"]),
+        claim: Seen::default(),
+        whole: None,
+        obstacle: None,
+        events: None,
+    };
+    let next = |seen: &volume::Observed| volume::decide(seen, &History::default(), at(30)).decision;
+    assert_eq!(next(&seen).next, Next::Read(volume::Read::Events));
+    assert_eq!(seen.in_trouble().len(), 1);
+    let event = json!({"metadata": {"name": "e"}, "type": "Warning", "reason": "FailedCreate", "message": "exceeded quota: full",
+        "involvedObject": {"kind": "Job", "name": "holdfast-purge-1"}});
+    seen.events = Some(vec![serde_json::from_value(event).unwrap()]);
+    assert_eq!(next(&seen).next, Next::Read(volume::Read::Backup));
+    let whole = json!({"apiVersion": "dataprotection.kubeblocks.io/v1alpha1", "kind": "Backup",
+        "metadata": {"name": "a", "namespace": "ns", "uid": seen.volume.waiting[0].metadata.uid, "deletionTimestamp": at(1).to_string()},
+        "spec": {"backupPolicyName": "p", "backupType": "datafile"}, "status": {"phase": "Completed"}});
+    seen.whole = Some(serde_json::from_value(whole).unwrap());
+    let Some(volume::Write::Status(status)) = next(&seen).write else {
+        panic!("nothing is told")
+    };
+    let told = serde_json::to_string(&status.conditions).unwrap();
+    assert!(
+        told.contains("job holdfast-purge-1: FailedCreate: exceeded quota: full"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_purge_is_over_when_its_agent_says_so_whatever_else_runs_in_its_pod() {
+    let beside = |result: &AgentResult, code: i32| {
+        let mut status = serde_json::to_value(&*pod(result, code)).unwrap();
+        status["status"]["phase"] = json!("Running");
+        let proxy = json!({"name": "proxy", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+            "state": {"running": {}}});
+        status["status"]["containerStatuses"]
+            .as_array_mut()
+            .unwrap()
+            .push(proxy);
+        Arc::new(serde_json::from_value(status).unwrap())
+    };
+    let batch = batch(&["a"]);
+    let outcome = |pod: Arc<Pod>| super::outcome(&job(&batch, ""), &batch, &[pod], at(30));
+    assert_eq!(outcome(beside(&purged(1), 0)), Outcome::Purged);
+    let failed = AgentResult::failed(Reason::ToolFailed, "read-only");
+    assert!(
+        matches!(outcome(beside(&failed, 1)), Outcome::Failed(Reason::ToolFailed, why) if why.starts_with("read-only; container `proxy`"))
     );
 }
 

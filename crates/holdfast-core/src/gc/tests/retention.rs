@@ -19,7 +19,7 @@ fn limits(limit: &Value) -> Option<Limits> {
     Some(Limits::of(&policy))
 }
 
-fn group(backups: &[Arc<BackupSummary>], limit: Option<&Value>) -> Group {
+pub(super) fn group(backups: &[Arc<BackupSummary>], limit: Option<&Value>) -> Group {
     Group {
         backups: backups.to_vec(),
         limits: limit.and_then(limits),
@@ -27,7 +27,7 @@ fn group(backups: &[Arc<BackupSummary>], limit: Option<&Value>) -> Group {
 }
 
 /// What retires, with the needs that an index of the same Backups knows.
-fn retired(group: &Group, now: i64) -> Vec<Candidate> {
+pub(super) fn retired(group: &Group, now: i64) -> Vec<Candidate> {
     let index = index(&group.backups);
     retire(
         group,
@@ -36,14 +36,14 @@ fn retired(group: &Group, now: i64) -> Vec<Candidate> {
     )
 }
 
-fn names(candidates: &[Candidate]) -> Vec<(String, Reason)> {
+pub(super) fn names(candidates: &[Candidate]) -> Vec<(String, Reason)> {
     candidates
         .iter()
         .map(|candidate| (candidate.backup.name_any(), candidate.reason))
         .collect()
 }
 
-fn pairs(wanted: &[(&str, Reason)]) -> Vec<(String, Reason)> {
+pub(super) fn pairs(wanted: &[(&str, Reason)]) -> Vec<(String, Reason)> {
     wanted
         .iter()
         .map(|(name, reason)| ((*name).to_owned(), *reason))

@@ -1,8 +1,13 @@
 use std::time::Duration;
 
-use holdfast_api::{condition::Reason, event::BusEventKind};
+use holdfast_api::{
+    condition::Reason,
+    event::BusEventKind,
+    names::{LABEL_AUTOBACKUP, LABEL_BACKUP_PROTECTION},
+};
 use kube::ResourceExt as _;
 
+use super::retention::{group, names, pairs, retired};
 use super::*;
 use crate::{
     decision::{Kind, Next, Notice, Target},
@@ -144,4 +149,34 @@ fn with_nothing_left_it_is_looked_at_when_the_next_one_expires() {
     assert_eq!(next(&observed), Next::After(Duration::from_mins(1)));
     let endless = summary("a", "Completed", 0, &json!({}));
     assert_eq!(next(&seen(&[endless], None, false)), Next::AwaitChange);
+}
+
+#[test]
+fn of_failed_ones_the_newest_few_stay_and_push_no_good_one_out() {
+    let failed = |name: &str, ended: i64, change: Value| summary(name, "Failed", ended, &change);
+    let by_hand = json!({"metadata": {"labels": {LABEL_AUTOBACKUP: "false"}}});
+    let other = json!({"spec": {"backupType": "snapshot"}});
+    let protected = json!({"metadata": {"labels": {LABEL_BACKUP_PROTECTION: "Retain"}}});
+    let backups = [
+        summary("good", "Completed", 0, &json!({})),
+        failed("f1", 1, json!({})),
+        failed("f2", 2, protected),
+        expiring("f3", "Failed", 3, 100),
+        expiring("expired", "Failed", 9, 10),
+        failed("f4", 4, json!({})),
+        failed("f5", 5, json!({})),
+        failed("f6", 6, json!({})),
+        failed("hand", 0, by_hand),
+        failed("s1", 0, other),
+    ];
+    let gone = pairs(&[
+        ("f1", Reason::FailedLimitExceeded),
+        ("f3", Reason::FailedLimitExceeded),
+        ("expired", Reason::Expired),
+    ]);
+    for limit in [json!(1), json!(0), Value::Null] {
+        let retired = retired(&group(&backups, Some(&limit)), 10);
+        assert_eq!(names(&retired), gone, "{limit}");
+        assert!(retired.iter().all(|candidate| candidate.newer_good.is_none()));
+    }
 }

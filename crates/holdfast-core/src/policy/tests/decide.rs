@@ -9,7 +9,7 @@ use super::{
     slots::{SLOT, daily, made},
     *,
 };
-use crate::decision::{Child, Event, Next, Notice};
+use crate::decision::{Child, Event, Next, Notice, Seen};
 
 /// A moment after the slot of [`daily`].
 fn just_after() -> Timestamp {
@@ -25,7 +25,18 @@ fn due_policy() -> BackupPolicy {
 }
 
 fn observed() -> Observed {
-    Observed::new(Arc::new(due_policy()))
+    Observed {
+        named: there(),
+        ..Observed::new(Arc::new(due_policy()))
+    }
+}
+
+/// What policies name exists.
+fn there() -> Named {
+    Named {
+        tool: Seen::cached(Some(Arc::default())),
+        repo: Seen::cached(Some(Arc::default())),
+    }
 }
 
 /// The Backup of the slot, as one that the caches or the API server show.
@@ -198,7 +209,97 @@ fn members_of_a_newer_version_outlive_a_changed_schedule() {
     state.unknown.insert("jitterSeed".to_owned(), json!(7));
     let schedule = policy.spec.schedule.as_mut().unwrap().datafile.as_mut().unwrap();
     "0 4 * * *".clone_into(&mut schedule.cron_expression);
-    let state = &status(&policy, just_after()).schedules["datafile"];
+    let state = &status(&policy, None, just_after()).schedules["datafile"];
     assert_eq!(state.expression.as_deref(), Some("0 4 * * *"));
     assert_eq!(state.unknown["jitterSeed"], json!(7));
+}
+
+/// Takes a status over as the API server does.
+fn keep(seen: &mut Observed, decision: &Decision) {
+    Arc::make_mut(&mut seen.policy).status = Some(written(decision).clone());
+}
+
+#[test]
+fn a_policy_whose_tool_or_repository_does_not_exist_cannot_be_used() {
+    let lacking = |name: Name, seen: &mut Observed| match name {
+        Name::Tool => seen.named.tool = Seen::live(None),
+        Name::Repo => seen.named.repo = Seen::live(None),
+    };
+    for (name, reason, text) in [
+        (Name::Tool, Reason::ToolNotFound, "backupTool: t not found"),
+        (Name::Repo, Reason::RepoNotFound, "backup repo r not found"),
+    ] {
+        let policy = policy("0 3 * * *", |d| {
+            d["spec"]["datafile"]["backupRepoName"] = json!("r");
+            d["metadata"]["creationTimestamp"] = json!("2026-03-01T12:00:00Z");
+        });
+        let mut seen = Observed {
+            named: there(),
+            ..Observed::new(Arc::new(policy))
+        };
+        let start = at("2026-03-01T12:00:00Z");
+        let usable = decide(&seen, start);
+        keep(&mut seen, &usable);
+        // What a cache lacks may be there.
+        lacking(name, &mut seen);
+        match name {
+            Name::Tool => seen.named.tool.live = false,
+            Name::Repo => seen.named.repo.live = false,
+        }
+        assert_eq!(decide(&seen, start), Decision::read(Read::Named(name)));
+        lacking(name, &mut seen);
+        let waits = decide(&seen, start);
+        let status = written(&waits);
+        assert_eq!(status.phase, Some(BackupPolicyPhase::Available));
+        assert!(
+            condition::holds(&status.conditions, condition::RECONCILING),
+            "{status:?}"
+        );
+        assert_eq!(events(&waits).len(), 0);
+        keep(&mut seen, &waits);
+        let soon = decide(&seen, start + SignedDuration::from_secs(10));
+        assert_eq!(soon.next, Next::After(Duration::from_secs(20)));
+        let in_vain = decide(&seen, start + SignedDuration::from_secs(30));
+        let status = written(&in_vain);
+        assert_eq!(status.phase, Some(BackupPolicyPhase::Failed));
+        assert_eq!(status.failure_reason.as_deref(), Some(text));
+        assert!(!condition::holds(&status.conditions, condition::READY));
+        assert_eq!(events(&in_vain)[0].reason, reason);
+        keep(&mut seen, &in_vain);
+        assert_eq!(decide(&seen, start + SignedDuration::from_secs(40)).write, None);
+        // Its schedule goes on, as its Backups tell what is lacking too.
+        let slot = at("2026-03-02T03:00:01Z");
+        assert_eq!(
+            decide(&seen, slot),
+            Decision::read(Read::Admission(BackupType::Datafile))
+        );
+        seen.named = there();
+        let status = written(&decide(&seen, slot)).clone();
+        assert_eq!(
+            (status.phase, status.waiting),
+            (Some(BackupPolicyPhase::Available), None)
+        );
+    }
+}
+
+#[test]
+fn a_slot_that_is_settled_leaves_what_the_policy_waits_for() {
+    let mut seen = observed();
+    seen.named.tool = Seen::live(None);
+    let waits = decide(&seen, at("2026-03-03T12:00:00Z"));
+    keep(&mut seen, &waits);
+    let settled = after_slot(&seen.policy, BackupType::Datafile, at(SLOT), None, just_after());
+    assert_eq!(settled.waiting, written(&waits).waiting);
+}
+
+#[test]
+fn a_deleted_policy_is_let_go() {
+    let mut seen = observed();
+    let meta = &mut Arc::make_mut(&mut seen.policy).metadata;
+    meta.deletion_timestamp = Some(Time(just_after()));
+    meta.finalizers = Some(vec![FINALIZER.to_owned(), "other".to_owned()]);
+    let release = Write::Metadata(json!({"finalizers": ["other"]}));
+    assert_eq!(decide(&seen, just_after()).write, Some(release));
+    Arc::make_mut(&mut seen.policy).metadata.finalizers = None;
+    assert_eq!(decide(&seen, just_after()), Decision::wait());
 }

@@ -4,7 +4,10 @@ mod slots;
 
 use std::sync::Arc;
 
-use holdfast_api::{Backup, BackupStatus, condition, names::ANNOTATION_ADMITTED};
+use holdfast_api::{
+    Backup, BackupStatus, condition,
+    names::{ANNOTATION_ADMITTED, FINALIZER},
+};
 use serde_json::{Value, json};
 
 use super::*;
@@ -31,7 +34,7 @@ fn policy(cron: &str, change: impl FnOnce(&mut Value)) -> BackupPolicy {
 
 /// The policy as the scheduler leaves it at that time.
 fn seen(mut policy: BackupPolicy, now: Timestamp) -> BackupPolicy {
-    policy.status = Some(status(&policy, now));
+    policy.status = Some(status(&policy, None, now));
     policy
 }
 
@@ -48,6 +51,20 @@ fn expressions_of_five_fields_and_nicknames_are_taken() {
         // A step of one is no restriction: the other day decides alone.
         ("0 3 */1 * 3", "2026-03-04T03:00:00Z"),
         ("0 3 5 * */1", "2026-03-05T03:00:00Z"),
+        ("0 3 ?/1 * 3", "2026-03-04T03:00:00Z"),
+        ("0 3 5,* * 3", "2026-03-04T03:00:00Z"),
+        // All days in another form are a restriction, and a larger step is one: either day will do.
+        ("0 3 1-31 * 3", "2026-03-01T03:00:00Z"),
+        ("0 3 */2 * 4", "2026-03-01T03:00:00Z"),
+        ("0 3 5 * 0-6", "2026-03-01T03:00:00Z"),
+        ("05 03 01,15 jan-jun sun,wed", "2026-03-01T03:05:00Z"),
+        ("0 3 * * 1-5/2", "2026-03-02T03:00:00Z"),
+        ("0 3,,4 * * *", "2026-03-01T03:00:00Z"),
+        ("45/100 * * * *", "2026-03-01T02:45:00Z"),
+        ("@every 1h", "2026-03-01T03:30:00Z"),
+        ("@every 1h30m", "2026-03-01T04:00:00Z"),
+        ("@every 1.5h", "2026-03-01T04:00:00Z"),
+        ("@every 90m0.5s", "2026-03-01T04:00:00Z"),
         ("@daily", "2026-03-02T00:00:00Z"),
         ("@midnight", "2026-03-02T00:00:00Z"),
         ("@hourly", "2026-03-01T03:00:00Z"),
@@ -59,7 +76,7 @@ fn expressions_of_five_fields_and_nicknames_are_taken() {
         ("0 3\t* * mon-fri", "2026-03-02T03:00:00Z"),
         ("0 3 1 * 1", "2026-03-01T03:00:00Z"),
         (" 30 2 * * SUN ", "2026-03-08T02:30:00Z"),
-        ("0 0 * * 7", "2026-03-08T00:00:00Z"),
+        ("0 0 * * 0", "2026-03-08T00:00:00Z"),
         ("0 0 29 2 *", "2028-02-29T00:00:00Z"),
     ] {
         let cron = Cron::parse(expression).unwrap();
@@ -77,8 +94,33 @@ fn expressions_that_never_come_due_or_make_no_sense_are_refused() {
         "* * * *",
         "0 0 3 * * *",
         "CRON_TZ=UTC 0 3 * * *",
-        "@every 1h",
         "@reboot",
+        "@Daily",
+        " @daily",
+        "@every",
+        "@every 1d",
+        "@every -1h",
+        "@every 1",
+        "@every h",
+        "@every 30s",
+        "@every 99999999999999999999h",
+        // What a CronJob refuses.
+        "/10 * * * *",
+        "*/0 * * * *",
+        "5-1 * * * *",
+        "0 3 * * fri-mon",
+        "0 3 * * 7",
+        "0 3 0 * *",
+        "0 3 L * *",
+        "0 3 15W * *",
+        "0 3 * * mon#1",
+        "0 3 * * 1-2-3",
+        "1/2/3 * * * *",
+        "0 3 * monday *",
+        "-5 * * * *",
+        ", * * * *",
+        "0 0 * * * * *",
+        "TZ=Europe/Berlin 0 3 * * *",
         "0 0 30 2 *",
         "0 0 31 4,6,9,11 *",
         "0 0 * * * 2020",
@@ -93,7 +135,7 @@ fn expressions_that_never_come_due_or_make_no_sense_are_refused() {
 fn a_policy_without_sections_is_available() {
     let policy = policy("0 3 * * *", |document| document["spec"] = json!({}));
     assert_eq!(
-        status(&policy, at("2026-03-01T00:00:00Z")).phase,
+        status(&policy, None, at("2026-03-01T00:00:00Z")).phase,
         Some(BackupPolicyPhase::Available)
     );
 }
@@ -101,7 +143,7 @@ fn a_policy_without_sections_is_available() {
 #[test]
 fn what_is_wrong_is_named() {
     let fails = |policy: &BackupPolicy, reason: Reason, text: &str| {
-        let status = status(policy, at("2026-03-01T00:00:00Z"));
+        let status = status(policy, None, at("2026-03-01T00:00:00Z"));
         assert_eq!(status.phase, Some(BackupPolicyPhase::Failed));
         assert!(
             status.failure_reason.as_deref().unwrap().contains(text),
@@ -151,7 +193,7 @@ fn a_mistake_about_one_type_does_not_end_the_backups_of_another() {
     let mistaken = policy("0 3 * * *", |d| {
         d["spec"]["schedule"]["snapshot"] = json!({"cronExpression": "invalid schedule", "enable": true});
     });
-    let status = status(&mistaken, now);
+    let status = status(&mistaken, None, now);
     assert_eq!(status.phase, Some(BackupPolicyPhase::Failed));
     assert!(condition::holds(&status.conditions, SCHEDULED));
 }
@@ -162,11 +204,25 @@ fn what_is_not_served_is_said_and_the_rest_goes_on() {
         d["spec"]["snapshot"] = json!({"target": {"labelsSelector": {"matchLabels": {"a": "b"}}}});
         d["spec"]["schedule"]["snapshot"] = json!({"cronExpression": "0 4 * * *", "enable": true});
     });
-    let status = status(&unserved, at("2026-03-01T00:00:00Z"));
+    let status = status(&unserved, None, at("2026-03-01T00:00:00Z"));
     assert_eq!(status.phase, Some(BackupPolicyPhase::Available));
     assert_eq!(status.conditions[0].reason, "Unsupported");
     assert!(status.conditions[0].message.contains("snapshot schedule"), "{status:?}");
     assert!(condition::holds(&status.conditions, SCHEDULED));
+}
+
+#[test]
+fn a_policy_whose_status_updates_are_not_made_says_so_and_can_be_used() {
+    let with = |updates: Value| policy("0 3 * * *", |d| d["spec"]["datafile"]["backupStatusUpdates"] = updates);
+    let now = at("2026-03-01T00:00:00Z");
+    let status_of = |policy: &BackupPolicy| status(policy, None, now);
+    let told = status_of(&with(
+        json!([{"updateStage": "post", "path": "manifests.backupLog", "script": "echo {}"}]),
+    ));
+    assert_eq!(told.phase, Some(BackupPolicyPhase::Available));
+    assert_eq!(told.conditions[0].reason, "Unsupported");
+    assert!(told.conditions[0].message.contains("backupStatusUpdates"), "{told:?}");
+    assert_eq!(status_of(&with(json!([]))).conditions[0].reason, "Available");
 }
 
 #[test]
@@ -175,7 +231,7 @@ fn the_status_settles() {
     for cron in ["0 3 * * *", "invalid schedule"] {
         let policy = seen(policy(cron, |_| {}), now);
         assert_eq!(
-            Some(status(&policy, at("2026-04-01T00:00:00Z"))),
+            Some(status(&policy, None, at("2026-04-01T00:00:00Z"))),
             policy.status,
             "{cron}"
         );

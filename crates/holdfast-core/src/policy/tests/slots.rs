@@ -140,7 +140,7 @@ fn a_missed_slot_is_settled_and_leaves_the_last_schedule_time() {
     let next = Some(at("2026-03-05T03:00:00Z"));
     assert_eq!(due(&settled, BackupType::Datafile, &[], late), Slot::None { next });
     // Nothing writes it again.
-    assert_eq!(Some(super::super::status(&settled, late)), settled.status);
+    assert_eq!(Some(super::super::status(&settled, None, late)), settled.status);
 }
 
 #[test]
@@ -342,4 +342,39 @@ fn each_type_has_slots_of_its_own() {
         now,
     ));
     assert!(matches!(due(&served, BackupType::Datafile, &[], now), Slot::Due { .. }));
+}
+
+#[test]
+fn slots_of_a_pause_count_from_the_last_one_settled() {
+    let created = "2026-03-01T12:00:30Z";
+    let mut policy = seen(
+        policy("@every 1h", |d| d["metadata"]["creationTimestamp"] = json!(created)),
+        at("2026-03-01T12:00:40Z"),
+    );
+    let look = |policy: &BackupPolicy, time: &str| due(policy, BackupType::Datafile, &[], at(time));
+    let next = Some(at("2026-03-01T13:00:30Z"));
+    assert_eq!(look(&policy, "2026-03-01T13:00:29Z"), Slot::None { next });
+    let slot = at("2026-03-01T15:00:30Z");
+    assert_eq!(look(&policy, "2026-03-01T15:59:00Z"), Slot::Due { slot, passed: 2 });
+    policy.status = Some(after_slot(
+        &policy,
+        BackupType::Datafile,
+        slot,
+        None,
+        at("2026-03-01T15:59:00Z"),
+    ));
+    let next = Some(at("2026-03-01T16:00:30Z"));
+    assert_eq!(look(&policy, "2026-03-01T16:00:29Z"), Slot::None { next });
+}
+
+#[test]
+fn backups_of_a_schedule_opt_out_of_pruning() {
+    let backup = slot_backup(&daily(|_| {}), BackupType::Datafile, at(SLOT), "");
+    for (key, value) in [
+        ("argocd.argoproj.io/compare-options", "IgnoreExtraneous"),
+        ("argocd.argoproj.io/sync-options", "Prune=false"),
+        ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
+    ] {
+        assert_eq!(backup.annotations().get(key).map(String::as_str), Some(value), "{key}");
+    }
 }

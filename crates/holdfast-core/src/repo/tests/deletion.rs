@@ -10,6 +10,7 @@ fn deleting() -> Observed {
         name: "b1".to_owned(),
         uid: "u".to_owned(),
         resource_version: "1".to_owned(),
+        told: false,
     }];
     settle(&mut observed);
     assert_eq!((observed.claims.len(), observed.waiting.len()), (1, 0));

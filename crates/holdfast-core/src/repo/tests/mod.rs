@@ -147,6 +147,14 @@ fn store(observed: &mut Observed, write: Option<Write>) -> bool {
         }
         Write::Patch(target, change) => {
             assert_eq!(target.kind, Kind::Backup);
+            if change["metadata"]["annotations"][api_names::ANNOTATION_CLAIM_REFUSED].is_string() {
+                let told = observed
+                    .waiting
+                    .iter_mut()
+                    .find(|waiting| !waiting_is_not(waiting, &target));
+                told.unwrap().told = true;
+                return true;
+            }
             assert_eq!(
                 change["metadata"]["labels"],
                 json!({api_names::LABEL_NEED_REPO_PVC: null})

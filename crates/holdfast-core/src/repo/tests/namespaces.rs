@@ -8,6 +8,15 @@ fn waiting(namespace: &str, name: &str) -> Waiting {
         name: name.to_owned(),
         uid: format!("{namespace}-{name}"),
         resource_version: "5".to_owned(),
+        told: false,
+    }
+}
+
+/// One that has been told why it has no claim.
+fn told(namespace: &str, name: &str) -> Waiting {
+    Waiting {
+        told: true,
+        ..waiting(namespace, name)
     }
 }
 
@@ -177,7 +186,7 @@ fn a_claim_of_somebody_else_is_refused_by_name_and_holds_up_nobody_else() {
     );
     assert_eq!(reasons(&events), ["NameTaken"]);
     assert_eq!(phase(&observed), BackupRepoPhase::Ready);
-    assert_eq!(observed.waiting, [waiting("a", "b1")]);
+    assert_eq!(observed.waiting, [told("a", "b1")]);
     assert_eq!(observed.claims.len(), 2);
     observed.claims.remove(0);
     settle(&mut observed);
@@ -201,8 +210,39 @@ fn refused_and_vanishing_claims_are_told_and_hold_up_nobody_else() {
         message.contains("is being terminated") && message.contains("is being deleted"),
         "{message}"
     );
-    assert_eq!(observed.waiting, [waiting("a", "b1"), waiting("c", "b1")]);
+    assert_eq!(observed.waiting, [told("a", "b1"), told("c", "b1")]);
     assert_eq!(next, Next::After(Duration::from_secs(30)));
+}
+
+#[test]
+fn a_backup_that_waits_is_told_why_its_claim_is_refused_until_there_is_one() {
+    let mut observed = ready();
+    observed.refused_claims = strings(&[("a", "exceeded quota: claims\u{1b}")]);
+    observed.waiting = vec![waiting("a", "b1")];
+    let patched = |observed: &mut Observed| loop {
+        let write = decide(observed, now()).write;
+        if let Some(Write::Patch(_, change)) = write {
+            break change;
+        }
+        assert!(store(observed, write), "nothing is said");
+    };
+    assert_eq!(
+        patched(&mut observed),
+        json!({"metadata": {"annotations": {api_names::ANNOTATION_CLAIM_REFUSED: "exceeded quota: claims\\x1b"}}})
+    );
+    observed.waiting = vec![told("a", "b1")];
+    assert!(
+        !matches!(decide(&observed, now()).write, Some(Write::Patch(..))),
+        "once is enough"
+    );
+    observed.refused_claims.clear();
+    let write = decide(&observed, now()).write;
+    assert!(matches!(write, Some(Write::Create(Child::Claim(_)))), "{write:?}");
+    store(&mut observed, write);
+    assert_eq!(
+        patched(&mut observed)["metadata"]["annotations"],
+        json!({api_names::ANNOTATION_CLAIM_REFUSED: null})
+    );
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn made(yaml: &str, config: &[(&str, &str)], credential: &[(&str, &str)]) -> Obs
         name: "b1".to_owned(),
         uid: "u".to_owned(),
         resource_version: "1".to_owned(),
+        told: false,
     }];
     settle(&mut observed);
     observed

@@ -20,11 +20,11 @@ impl World {
 
     /// The Jobs of a plan: the one that checks, and the one that writes.
     fn jobs(&self, plan: &RestorePlan) -> [Job; 2] {
-        let (settings, restore, work) = (&self.seen.settings, &self.seen.restore, plan.job().unwrap());
+        let work = plan.job().unwrap();
         let tool = || tool::current(&self.seen, plan, work).ok().unwrap();
         [
-            jobs::verify_job(settings, restore, (plan, work), tool(), &[], at(0)).unwrap(),
-            jobs::restore_job(settings, restore, plan, work, tool(), at(0)).unwrap(),
+            jobs::verify_job(&self.seen, plan, work, tool(), at(0)).unwrap(),
+            jobs::restore_job(&self.seen, plan, work, tool(), at(0)).unwrap(),
         ]
     }
 
@@ -192,9 +192,8 @@ fn the_check_needs_of_the_cluster_what_the_restore_will_need() {
         (&write.image, &write.env, &write.env_from)
     );
     assert_eq!(check.resources, write.resources);
-    let command = check.command.unwrap();
-    assert_eq!(command[..3], ["/holdfast/agent", "verify", "--"]);
-    assert_eq!(command[2..], write.command.as_ref().unwrap()[2..], "it has to be there");
+    assert_eq!(check.command.unwrap(), ["/holdfast/agent", "verify"]);
+    assert_eq!(write.command.unwrap(), ["/holdfast/agent", "restore"]);
     assert!(
         check
             .volume_mounts
@@ -203,4 +202,43 @@ fn the_check_needs_of_the_cluster_what_the_restore_will_need() {
             .filter(|mount| mount.name != BIN_VOLUME)
             .all(|mount| mount.read_only == Some(true))
     );
+}
+
+#[test]
+fn only_marks_of_restores_that_are_taken_over_may_be_overwritten() {
+    let told = |world: &mut World| {
+        let plan = world.plan();
+        world.jobs(&plan).map(|job| {
+            let pod = job.spec.unwrap().template.spec.unwrap();
+            let list = pod.containers.into_iter().next().unwrap().env.unwrap();
+            let takes_over = list.into_iter().find(|one| one.name == "HOLDFAST_TAKES_OVER");
+            takes_over.unwrap().value.unwrap()
+        })
+    };
+    assert_eq!(told(&mut world(Some(true), None)), ["", ""]);
+    // The check comes before the hold, so it asks who has it now.
+    let mut world = half_written();
+    world.look();
+    assert_eq!(told(&mut world), ["uid-r1", "uid-r1"]);
+    // The second wrote nothing, so the mark is the first one's still: the third takes over both.
+    world.write = Some(WriteEnd::Clean);
+    world.settle();
+    world.next("r3");
+    world.until(|world| world.suspend_lock().unwrap().name == "r3");
+    world.look();
+    assert_eq!(told(&mut world), ["uid-r1,uid-r2"; 2]);
+    assert_eq!(world.suspend_lock().unwrap().takes_over, ["uid-r1", "uid-r2"]);
+}
+
+#[test]
+fn a_command_that_does_not_fit_into_a_pod_is_refused_before_anything_is_stopped() {
+    let mut world = world(Some(true), None);
+    let tool = world.seen.tool.as_mut().unwrap();
+    tool.spec.physical.as_mut().unwrap().restore_commands = Some(vec!["x".repeat(300_000)]);
+    world.settle();
+    let status = world.seen.restore.status.clone().unwrap();
+    let text = status.failure_reason.unwrap_or_default();
+    assert!(text.contains("does not fit into a pod"), "{text}");
+    assert!(!world.is_touched() && !world.ever_written);
+    assert_eq!(world.replicas(), 3);
 }

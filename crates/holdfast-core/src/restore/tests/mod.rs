@@ -73,6 +73,7 @@ fn observed() -> Observed {
             deadline: SignedDuration::from_hours(6),
             not_ready_timeout: SignedDuration::from_secs(600),
             any_target_volumes: false,
+            data_pods: crate::settings::DataPods::default(),
         },
         restore: restore("r1"),
         backup: Some(backup),

@@ -141,6 +141,7 @@ fn another_restore_that_takes_over_before_it_is_ready_is_not_called_a_success() 
         replicas: 3,
         since: Time(at(1)),
         dirty: false,
+        takes_over: Vec::new(),
     };
     world
         .set

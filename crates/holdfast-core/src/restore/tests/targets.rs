@@ -143,8 +143,7 @@ fn the_check_has_what_the_restore_will_run_with() {
         container.resources.as_ref().unwrap().requests.as_ref().unwrap()["memory"].0,
         "100Gi"
     );
-    let command = container.command.clone().unwrap();
-    assert_eq!(command[1..], ["verify", "--", "sh", "-c", "restore"]);
+    assert_eq!(container.command.as_ref().unwrap()[1..], ["verify"]);
 }
 
 #[test]
