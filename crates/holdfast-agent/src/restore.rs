@@ -1,6 +1,7 @@
 //! `verify` and `restore`: nothing is touched unless the seal is valid and is the one that was asked for.
 
 use crate::args::{Settings, command_line};
+use crate::command_line::CommandLine;
 use crate::failure::Failure;
 use crate::log::say;
 use crate::result::{fitting, of_seal};
@@ -19,7 +20,7 @@ pub(crate) fn verify(settings: &Settings, signals: &Signals) -> Result<AgentResu
     let line = command_line(&command(settings))?;
     // Without targets that can be looked at, the command may lie on one of them.
     if !settings.targets.is_empty() {
-        tool::check(&line.argv)?;
+        startable(settings, &line)?;
     }
     say(&format!(
         "reading {} files, {} bytes",
@@ -38,7 +39,7 @@ pub(crate) fn restore(settings: &Settings, signals: &Signals) -> Result<AgentRes
     // The bytes were read before the database was stopped; names and sizes cost nothing.
     check(&found, false, signals)?;
     // Nothing is half written by a tool that cannot be started.
-    tool::check(&line.argv)?;
+    startable(settings, &line)?;
     targets.mark(settings)?;
     let dir = settings.root.join(settings.path()?.to_string().trim_start_matches('/'));
     let backup_dir = (!settings.has_backup_dir).then_some(dir.as_path());
@@ -87,6 +88,19 @@ fn no_seal(text: String) -> Failure {
 }
 
 /// `restoreCommands` is a whole command line; one element alone is a script.
+/// Whether the tool can be started; a script that is nothing but the path of a program is looked at too.
+fn startable(settings: &Settings, line: &CommandLine) -> Result<(), Failure> {
+    if let [script] = settings.assignment.command().as_slice()
+        && script.contains('/')
+        && script
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_./+".contains(&byte))
+    {
+        tool::check(&[script.into()])?;
+    }
+    tool::check(&line.argv)
+}
+
 fn command(settings: &Settings) -> Vec<String> {
     match settings.assignment.command().as_slice() {
         [script] => vec!["sh".to_owned(), "-c".to_owned(), script.clone()],

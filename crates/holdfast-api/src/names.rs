@@ -89,6 +89,8 @@ pub const NOT_PRUNED: [(&str, &str); 3] = [
 ];
 /// On a Backup that waits for its repository's claim: why the API server refuses that claim.
 pub const ANNOTATION_CLAIM_REFUSED: &str = "holdfast.io/claim-refused";
+/// The seal of a backup, in its directory: no backup and no part of a prefix bears that name.
+pub const SEAL_FILE: &str = "holdfast.json";
 /// `true` on a policy whose backups may be empty.
 pub const ANNOTATION_ALLOW_EMPTY: &str = "holdfast.io/allow-empty";
 /// On a Backup whose check before a restore failed: what was found. It counts as no good copy any more, and is restored only

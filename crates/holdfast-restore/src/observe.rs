@@ -5,12 +5,15 @@ use holdfast_api::{
     names::{LABEL_RESTORE_UID, LABEL_ROLE, ROLE_RESTORE, ROLE_VERIFY},
 };
 use holdfast_core::{
-    pod::{JobState, job_state},
+    pod::{Demands, JobState, job_state, trouble, words},
     restore::{self, Kind, LockHolder, Observed, Workload},
     target,
 };
 use holdfast_kube::{Read, read};
-use holdfast_runtime::write::{self, WriteError};
+use holdfast_runtime::{
+    clock,
+    write::{self, WriteError},
+};
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet, StatefulSet},
     batch::v1::Job,
@@ -79,9 +82,24 @@ pub(crate) async fn observe(
         }
         _ => Vec::new(),
     };
+    let demands = match found.phase() {
+        RestoreJobPhase::InProgressPhy if verify.is_none() || written.is_none() => {
+            write::demands_of(&context.service.client, &namespace).await?
+        }
+        _ => Demands::default(),
+    };
     let all = list(context, &namespace, "").await?;
     let (verify_pods, write_pods) = (of_role(&all, &found, ROLE_VERIFY), of_role(&all, &found, ROLE_RESTORE));
+    let words = words_about(
+        context,
+        &namespace,
+        (verify.as_ref(), &verify_pods),
+        (written.as_ref(), &write_pods),
+    )
+    .await?;
     Ok(Observed {
+        demands,
+        words,
         settings: context.settings.clone(),
         backup,
         tool,
@@ -102,6 +120,28 @@ pub(crate) async fn observe(
         refused: child,
         scale_refused: scale,
     })
+}
+
+/// What the cluster's events say about Jobs of ours whose pods are not there or do not start.
+async fn words_about(
+    context: &Context,
+    namespace: &str,
+    verify: (Option<&Job>, &[Pod]),
+    write: (Option<&Job>, &[Pod]),
+) -> Result<Option<String>, WriteError> {
+    let mut uids = Vec::new();
+    for (job, pods) in [verify, write] {
+        let Some(job) = job.filter(|job| job_state(job) == JobState::Running) else {
+            continue;
+        };
+        let waits = |pod: &&Pod| trouble(pod, clock::now()).is_some();
+        if pods.is_empty() {
+            uids.extend(job.uid());
+        }
+        uids.extend(pods.iter().filter(waits).filter_map(ResourceExt::uid));
+    }
+    let events = write::warnings_about(&context.service.client, namespace, &uids).await?;
+    Ok(words(&events))
 }
 
 /// The target claims that one pod alone may mount. One that is not there keeps the check's pod from starting, which says so.

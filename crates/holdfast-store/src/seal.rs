@@ -15,7 +15,7 @@ use std::io::{self, BufWriter, Write};
 /// The newest format version of claims, seals, tombstones and markers that we read, and the one that we write.
 pub const FORMAT_VERSION: u32 = 1;
 /// Name of the seal's file, at the root of the backup's directory.
-pub const SEAL_FILE: &str = "holdfast.json";
+pub use holdfast_api::names::SEAL_FILE;
 /// A seal of more than this is refused, so that a planted file cannot eat the memory (about five million files).
 const SEAL_MAX: u64 = 1 << 30;
 const DIGEST_PREFIX: &str = "sha256:";

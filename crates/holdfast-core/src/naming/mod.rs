@@ -5,18 +5,19 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use sha2::{Digest as _, Sha256};
 
-use holdfast_api::{BackupPolicy, BackupType};
+use holdfast_api::{BackupPolicy, BackupType, names::SEAL_FILE};
 
 /// The longest object name (RFC 1123 subdomain).
 const NAME_MAX: usize = 253;
 /// The longest path in a repository: every Linux file system takes it.
 const PATH_MAX: usize = 1024;
 
-/// A path prefix that could leave the repository or upset a tool.
+/// A path prefix that could leave the repository or upset a tool, or a name that the repository keeps for itself.
 #[derive(Debug, PartialEq, thiserror::Error)]
-#[error("path prefix \"{prefix}\" {why}")]
+#[error("{what} \"{text}\" {why}")]
 pub struct InvalidPrefix {
-    prefix: String,
+    what: &'static str,
+    text: String,
     why: &'static str,
 }
 
@@ -25,9 +26,17 @@ pub struct InvalidPrefix {
 /// `prefix` is the policy's annotation `path-prefix`; it may hold letters, digits, `-`, `_`, `.` and `/`.
 pub fn backup_path(namespace: &str, prefix: &str, name: &str) -> Result<String, InvalidPrefix> {
     let invalid = |why| InvalidPrefix {
-        prefix: prefix.chars().take(200).collect(),
+        what: "path prefix",
+        text: prefix.chars().take(200).collect(),
         why,
     };
+    if name == SEAL_FILE {
+        return Err(InvalidPrefix {
+            what: "backup name",
+            text: name.to_owned(),
+            why: "is that of a file of ours in the repository: use another one",
+        });
+    }
     let middle = prefix.trim().trim_matches('/');
     let mut path = format!("/{namespace}");
     if !middle.is_empty() {
@@ -37,6 +46,9 @@ pub fn backup_path(namespace: &str, prefix: &str, name: &str) -> Result<String, 
             }
             if part.starts_with('.') {
                 return Err(invalid("has a part that begins with a dot"));
+            }
+            if part == SEAL_FILE {
+                return Err(invalid("has a part that is the name of a file of ours"));
             }
             if part.starts_with('-') {
                 return Err(invalid(

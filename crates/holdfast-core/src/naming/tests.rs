@@ -150,3 +150,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_name_of_the_seal_is_nobodys() {
+    let named = backup_path("ns", "", "holdfast.json").unwrap_err().to_string();
+    assert!(named.contains("backup name \"holdfast.json\""), "{named}");
+    let prefix = backup_path("ns", "a/holdfast.json", "b").unwrap_err().to_string();
+    assert!(prefix.contains("path prefix"), "{prefix}");
+}

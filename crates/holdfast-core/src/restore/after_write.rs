@@ -20,17 +20,10 @@ pub(super) fn judge(
     now: Timestamp,
 ) -> Verdict {
     match job_state(job) {
-        JobState::Running => {
-            let pending = observed
-                .write_pods
-                .iter()
-                .filter(|pod| !is_over(pod))
-                .find_map(|pod| trouble(pod, now));
-            match pending {
-                Some(trouble) => Verdict::Wait(trouble.reason, trouble.message),
-                None => Verdict::Wait(Reason::Restoring, "the volumes are being written".to_owned()),
-            }
-        }
+        JobState::Running => match observed.trouble(job, &observed.write_pods, now) {
+            Some(trouble) => Verdict::Wait(trouble.reason, trouble.message),
+            None => Verdict::Wait(Reason::Restoring, "the volumes are being written".to_owned()),
+        },
         JobState::Complete => bring_back(observed, plan, work, workload, now),
         JobState::Failed { message, .. } => {
             if observed.write_pods.iter().any(|pod| !is_over(pod)) {

@@ -153,6 +153,8 @@ fn frame(
         affinity: plan.node_name.as_deref().map(pin_to_node),
         image_pull_secrets: work.image_pull_secrets.clone(),
         data_pods: settings.data_pods.clone(),
+        demands: observed.demands,
+        security: observed.workloads.first().map(|workload| workload.security.clone()),
         container: Container {
             name: CONTAINER.to_owned(),
             image: Some(work.tool.image.clone()),

@@ -4,7 +4,12 @@ use holdfast_api::{Backup, BackupTool, RestoreJob, RestoreJobStatus, RestorePlan
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 
 use super::workload::Workload;
-use crate::{decision, settings::Settings};
+use crate::{
+    decision,
+    pod::{Demands, Trouble, are_told_by_events, is_over, podless, trouble},
+    settings::Settings,
+};
+use jiff::Timestamp;
 
 /// What follows from an observation.
 pub type Decision = decision::Decision<RestoreJobStatus, Read>;
@@ -64,6 +69,10 @@ pub struct Observed {
     pub write: Option<Job>,
     /// Its pods.
     pub write_pods: Vec<Pod>,
+    /// What the namespace demands of the pods in it.
+    pub demands: Demands,
+    /// What the cluster's events say about a Job of ours that has no pod, or a pod that does not start.
+    pub words: Option<String>,
     /// What the API server said when it refused the Job that was last asked for.
     pub refused: Option<String>,
     /// What it said when it refused to change the workload's replicas.
@@ -80,5 +89,24 @@ impl Observed {
     pub(super) fn planned_workload(&self) -> Option<&Workload> {
         let planned = self.plan()?.workload.as_ref()?;
         self.workloads.first().filter(|workload| workload.uid() == planned.uid)
+    }
+
+    /// What keeps a Job of ours from going on, in the cluster's own words where it has some.
+    pub(super) fn trouble(&self, job: &Job, pods: &[Pod], now: Timestamp) -> Option<Trouble> {
+        let trouble = if pods.is_empty() {
+            podless(job, now)
+        } else {
+            pods.iter()
+                .filter(|pod| !is_over(pod))
+                .find_map(|pod| trouble(pod, now))
+        }?;
+        let words = self.words.as_ref().filter(|_| are_told_by_events(trouble.reason));
+        Some(match words {
+            Some(words) => Trouble {
+                message: format!("{}: {words}", trouble.message),
+                ..trouble
+            },
+            None => trouble,
+        })
     }
 }

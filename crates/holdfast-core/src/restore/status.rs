@@ -6,6 +6,7 @@ use holdfast_api::{
     event::{BusEvent, BusEventKind},
 };
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
@@ -15,7 +16,7 @@ use crate::decision::Event;
 
 /// How often something that is waited for is looked at again.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(2);
-/// How often while a Job of ours is there: Jobs, their pods and the held workload are watched.
+/// How often while a pod of ours is at work: Jobs, their pods and the held workload are watched.
 const WHILE_WATCHED: SignedDuration = SignedDuration::from_secs(15);
 
 /// A status about to be written.
@@ -39,12 +40,12 @@ pub(super) fn render(observed: &Observed, verdict: Verdict, now: Timestamp) -> D
     }
 }
 
-/// Pods of the workload are not watched; all else that a Job waits for is.
+/// Pods of the workload and events are not watched.
 fn look_again(observed: &Observed, reason: Reason) -> SignedDuration {
-    let started = observed.restore.phase() == RestoreJobPhase::InProgressPhy;
+    let works = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+    let at_work = observed.verify_pods.iter().chain(&observed.write_pods).any(works);
     match reason {
-        Reason::ScalingDown | Reason::ScalingUp | Reason::WorkloadNotReady => LOOK_AGAIN,
-        _ if started => WHILE_WATCHED,
+        Reason::Verifying | Reason::Restoring if at_work => WHILE_WATCHED,
         _ => LOOK_AGAIN,
     }
 }

@@ -11,7 +11,7 @@ use super::undo::{give_up, is_ours, name_taken, newest_failure, untouched};
 use super::verdict::Verdict;
 use super::{jobs, tool, workload::Workload};
 use crate::decision::{Child, Event, Kind, Target};
-use crate::pod::{JobState, Trouble, is_over, job_state, trouble};
+use crate::pod::{JobState, Trouble, job_state};
 
 /// `None` once the Job has found everything right.
 pub(super) fn judge(
@@ -83,8 +83,7 @@ fn create(observed: &Observed, plan: &RestorePlan, work: &RestoreWork, now: Time
 
 /// What keeps the pod from starting is said, and ends the wait after a while.
 fn running(observed: &Observed, plan: &RestorePlan, job: &Job, now: Timestamp) -> Verdict {
-    let pending = observed.verify_pods.iter().filter(|pod| !is_over(pod));
-    let Some(Trouble { reason, message }) = pending.into_iter().find_map(|pod| trouble(pod, now)) else {
+    let Some(Trouble { reason, message }) = observed.trouble(job, &observed.verify_pods, now) else {
         return Verdict::Wait(Reason::Verifying, "reading every byte of the backup".to_owned());
     };
     let since = job.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);

@@ -9,7 +9,7 @@ use holdfast_api::{
 use k8s_openapi::{
     api::{
         apps::v1::{Deployment, StatefulSet},
-        core::v1::{LocalObjectReference, PodTemplateSpec, Volume},
+        core::v1::{LocalObjectReference, Pod, PodSecurityContext, PodTemplateSpec, Volume},
     },
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ManagedFieldsEntry, ObjectMeta},
 };
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     decision::{self, Target},
-    pod::pull_secrets,
+    pod::{pull_secrets, security_of},
 };
 
 /// The kinds of workload that can be restored.
@@ -58,6 +58,8 @@ pub struct Workload {
     pub image: Option<String>,
     /// The Secrets that its pods pull images with.
     pub pull_secrets: Vec<LocalObjectReference>,
+    /// As whom its pods run.
+    pub security: PodSecurityContext,
     /// The claims that its pods' template names.
     pub template_claims: Vec<String>,
     /// The names of its claim templates.
@@ -86,6 +88,7 @@ impl Workload {
             selector: spec.map(|spec| spec.selector.clone()).unwrap_or_default(),
             image: template.and_then(|template| template.spec.as_ref()?.containers.first()?.image.clone()),
             pull_secrets: pull_secrets(template.and_then(|template| template.spec.as_ref())),
+            security: security(template),
             template_claims: template_claims(template),
             claim_templates: spec
                 .and_then(|spec| spec.volume_claim_templates.as_ref())
@@ -112,6 +115,7 @@ impl Workload {
             selector: spec.map(|spec| spec.selector.clone()).unwrap_or_default(),
             image: template.and_then(|template| template.spec.as_ref()?.containers.first()?.image.clone()),
             pull_secrets: pull_secrets(template.and_then(|template| template.spec.as_ref())),
+            security: security(template),
             template_claims: template_claims(template),
             claim_templates: Vec::new(),
             when_scaled_delete: false,
@@ -199,6 +203,11 @@ impl Workload {
             "spec": {"replicas": replicas},
         })
     }
+}
+
+fn security(template: Option<&PodTemplateSpec>) -> PodSecurityContext {
+    let spec = template.and_then(|template| template.spec.clone());
+    security_of(&Pod { spec, ..Pod::default() })
 }
 
 fn template_claims(template: Option<&PodTemplateSpec>) -> Vec<String> {

@@ -99,6 +99,8 @@ fn observe(on: &On<'_, RestoreJob>) -> Option<Observed> {
         write_pods: of_restore(ROLE_RESTORE),
         refused: None,
         scale_refused: None,
+        demands: holdfast_core::pod::Demands::default(),
+        words: None,
         unreadable: None,
         restore: found.clone(),
     })

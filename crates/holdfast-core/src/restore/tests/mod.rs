@@ -89,6 +89,8 @@ fn observed() -> Observed {
         write_pods: Vec::new(),
         refused: None,
         scale_refused: None,
+        demands: crate::pod::Demands::default(),
+        words: None,
         unreadable: None,
     }
 }

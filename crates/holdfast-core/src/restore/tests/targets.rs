@@ -184,3 +184,25 @@ fn check_of(seen: Observed) -> Job {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn what_refuses_the_pod_of_the_check_is_told_in_the_clusters_words() {
+    let mut world = world(None, None);
+    while world.seen.verify.is_none() {
+        assert!(world.step());
+    }
+    world.seen.words = Some("job verify: FailedCreate: exceeded quota".to_owned());
+    world.now += 10;
+    world.step();
+    let status = world.seen.restore.status.clone().unwrap();
+    let ready = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == "Ready")
+        .unwrap();
+    assert!(ready.message.contains("exceeded quota"), "{ready:?}");
+    world.now += 601;
+    world.settle();
+    world.failed_for(Reason::PodPending);
+    assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
+}
