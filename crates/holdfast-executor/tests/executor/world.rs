@@ -8,7 +8,7 @@ use clap::Parser as _;
 use holdfast_api::agent::AgentResult;
 use holdfast_api::names::{
     ANNOTATION_ADMITTED, ANNOTATION_TARGET_POD_NAME, FINALIZER, LABEL_BACKUP_POLICY, LABEL_BACKUP_REPO_NAME,
-    LABEL_BACKUP_TYPE, LABEL_BACKUP_UID,
+    LABEL_BACKUP_TYPE, LABEL_BACKUP_UID, LABEL_MANAGED_BY, MANAGED_BY_KUBEBLOCKS,
 };
 use holdfast_api::{Backup, BackupPhase, BackupRepo, BackupTool};
 use holdfast_executor::Args;
@@ -183,7 +183,11 @@ impl World {
         let mut backup = sample::backup(&self.namespace, name, policy);
         let meta = &mut backup.metadata;
         meta.finalizers = Some(vec![FINALIZER.to_owned()]);
-        let admission = [(LABEL_BACKUP_POLICY, policy), (LABEL_BACKUP_TYPE, "datafile")];
+        let admission = [
+            (LABEL_BACKUP_POLICY, policy),
+            (LABEL_BACKUP_TYPE, "datafile"),
+            (LABEL_MANAGED_BY, MANAGED_BY_KUBEBLOCKS),
+        ];
         let admission = admission.map(|(key, value)| (key.to_owned(), value.to_owned()));
         meta.labels = Some(labels.into_iter().chain(admission).collect());
         let admitted = (ANNOTATION_ADMITTED.to_owned(), clock::now().to_string());
