@@ -4,6 +4,8 @@
 pub const FINALIZER: &str = "dataprotection.kubeblocks.io/finalizer";
 /// Finalizer of StorageProvider.
 pub const STORAGE_FINALIZER: &str = "storage.kubeblocks.io/finalizer";
+/// Keeps a restore pod, and with it kubelet's last word about it, until its restore ends.
+pub const RESTORE_POD_FINALIZER: &str = "holdfast.io/restore-pod";
 
 /// The cluster that a pod or Backup belongs to.
 pub const LABEL_INSTANCE: &str = "app.kubernetes.io/instance";
@@ -74,6 +76,8 @@ pub const ANNOTATION_SLOT: &str = "holdfast.io/slot";
 pub const ANNOTATION_TRACEPARENT: &str = "holdfast.io/traceparent";
 /// On a suspended workload: [`crate::suspend_lock::SuspendLock`] as JSON.
 pub const ANNOTATION_HELD: &str = "holdfast.io/held";
+/// On the Job that restores, which is made suspended: it was let go.
+pub const ANNOTATION_RELEASED: &str = "holdfast.io/released";
 /// The full name of the owner, where the child's own name had to be cut.
 pub const ANNOTATION_FULL_NAME: &str = "holdfast.io/full-name";
 /// On a tool's pod: [`crate::assignment::Assignment`] as JSON, which the agent reads as a file.

@@ -186,7 +186,31 @@ pub struct Stop {
     pub unknown: Unknown,
 }
 
+impl Writing {
+    /// What is remembered before the first Job is asked for.
+    pub fn first(now: Timestamp) -> Self {
+        Self {
+            attempt: 1,
+            since: Time(now),
+            second_writer: None,
+            pods_kept: true,
+            withdrawn: None,
+            unknown: Unknown::new(),
+        }
+    }
+}
+
 impl Stop {
+    /// What is remembered about the end of something, from now.
+    pub fn new(reason: Reason, text: &str, now: Timestamp) -> Self {
+        Self {
+            reason: reason.as_str().to_owned(),
+            text: text.to_owned(),
+            since: Time(now),
+            unknown: Unknown::new(),
+        }
+    }
+
     /// The reason; `otherwise` stands for a word that this version does not know.
     pub fn reason_or(&self, otherwise: Reason) -> Reason {
         Reason::parse(&self.reason).unwrap_or(otherwise)
@@ -378,6 +402,12 @@ pub struct Writing {
     /// becomes of its Job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub second_writer: Option<String>,
+    /// Whether the pods of its Jobs stay until the restore ends, so that what they say is known of all.
+    #[serde(default)]
+    pub pods_kept: bool,
+    /// Why the Job is taken back, where its pods do not start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<Stop>,
     /// Members of a newer version.
     #[serde(flatten)]
     #[schemars(skip)]

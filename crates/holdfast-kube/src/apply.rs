@@ -9,7 +9,7 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, StatefulSet},
         batch::v1::Job,
-        core::v1::{PersistentVolumeClaim, Secret},
+        core::v1::{PersistentVolumeClaim, Pod, Secret},
         storage::v1::StorageClass,
     },
 };
@@ -117,6 +117,7 @@ fn api_of(client: &Client, target: &Target) -> Api<DynamicObject> {
         Kind::Backup => ApiResource::erase::<Backup>(&()),
         Kind::Job => ApiResource::erase::<Job>(&()),
         Kind::Claim => ApiResource::erase::<PersistentVolumeClaim>(&()),
+        Kind::Pod => ApiResource::erase::<Pod>(&()),
         Kind::Secret => ApiResource::erase::<Secret>(&()),
         Kind::StorageClass => ApiResource::erase::<StorageClass>(&()),
         Kind::StatefulSet => ApiResource::erase::<StatefulSet>(&()),

@@ -72,7 +72,7 @@ impl Touched {
             Kind::StorageClass => Ok(Self::StorageClass),
             Kind::Claim => Ok(Self::Claim(namespace.to_owned())),
             Kind::Backup => Ok(Self::Backup(uid.to_owned())),
-            kind @ (Kind::Job | Kind::StatefulSet | Kind::Deployment) => {
+            kind @ (Kind::Job | Kind::Pod | Kind::StatefulSet | Kind::Deployment) => {
                 Err(WriteError::Refused(format!("a repository has no {kind:?}")))
             }
         }

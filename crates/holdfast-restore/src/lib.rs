@@ -80,7 +80,7 @@ pub async fn run(service: Service, args: Args) -> anyhow::Result<()> {
     pods.forward(&service, &queue, |change| owner(&**change.object()));
     held_sets.forward(&service, &queue, |change| holder(&**change.object()));
     held_deployments.forward(&service, &queue, |change| holder(&**change.object()));
-    service.spawn("slow pass", slow_pass(Arc::clone(&context), queue.clone()));
+    service.spawn("slow pass", slow_pass(Arc::clone(&context), pods, queue.clone()));
     queue::work(&service, queue, args.concurrency, |key| {
         reconcile::reconcile(Arc::clone(&context), key)
     })
@@ -105,8 +105,9 @@ fn holder<K: kube::Resource>(workload: &K) -> Vec<Key> {
         .collect()
 }
 
-/// Looks at everything when leadership is won, and about every minute; the same goes for suspend locks without a RestoreJob.
-async fn slow_pass(context: Arc<Context>, queue: Queue) {
+/// Looks at everything when leadership is won, and about every minute; the same goes for suspend locks and pods without a
+/// RestoreJob.
+async fn slow_pass(context: Arc<Context>, pods: Cached<Pod>, queue: Queue) {
     let mut pass = SlowPass::led(&context.service, SLOW_PASS, &context.leader);
     let mut told = orphans::Told::default();
     loop {
@@ -119,6 +120,11 @@ async fn slow_pass(context: Arc<Context>, queue: Queue) {
             }
             if let Err(error) = orphans::look(&context, &mut told).await {
                 tracing::warn!(%error, "cannot look for suspended workloads");
+            }
+            for pod in pods.all() {
+                if let Err(error) = orphans::release(&context, &pod).await {
+                    tracing::warn!(%error, pod = pod.name_any(), "cannot let the pod of a restore that is over go");
+                }
             }
         }
         if pass.next().await.is_none() {

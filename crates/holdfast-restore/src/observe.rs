@@ -257,6 +257,13 @@ fn of_role(all: &[Pod], found: &RestoreJob, role: &str) -> Vec<Pod> {
     all.iter().filter(ours).cloned().collect()
 }
 
+/// The pods of the Job that writes.
+pub(crate) async fn restore_pods(context: &Context, found: &RestoreJob) -> Result<Vec<Pod>, WriteError> {
+    let own = format!("{LABEL_RESTORE_UID}={}", found.uid().unwrap_or_default());
+    let all = list(context, &found.namespace().unwrap_or_default(), &own).await?;
+    Ok(of_role(&all, found, ROLE_RESTORE))
+}
+
 async fn list(context: &Context, namespace: &str, labels: &str) -> Result<Vec<Pod>, WriteError> {
     let api: Api<Pod> = Api::namespaced(context.service.client.clone(), namespace);
     write::list(&api, &ListParams::default().labels(labels)).await

@@ -18,7 +18,7 @@ use kube::{Api, ResourceExt as _};
 
 use crate::{
     Context,
-    observe::{Refused, observe},
+    observe::{Refused, observe, restore_pods},
 };
 
 /// Looks at the RestoreJob of that name.
@@ -78,7 +78,15 @@ impl Pass for RestorePass<'_> {
         };
         self.stale = false;
         if found.phase().is_terminal() && !found.is_terminating() {
-            // It needs nothing any more.
+            // It needs nothing any more but that its pods go.
+            if self
+                .observed
+                .write_pods
+                .iter()
+                .any(|pod| restore::release_pod(pod).is_some())
+            {
+                self.observed.write_pods = restore_pods(self.context, &found).await?;
+            }
             self.observed.restore = found;
             return Ok(Found::Known);
         }
@@ -92,7 +100,8 @@ impl Pass for RestorePass<'_> {
 
     async fn write(&mut self, write: Write) -> Result<Written, WriteError> {
         let before = self.observed.restore.clone();
-        let scales = matches!(&write, Write::Patch(target, _) if target.kind != Kind::Backup);
+        let scales =
+            matches!(&write, Write::Patch(target, _) if matches!(target.kind, Kind::StatefulSet | Kind::Deployment));
         let written = match apply(&self.context.service.client, &self.api, &before, write).await {
             Ok(Applied::Object(stored)) => {
                 if let Some(after) = &stored.status {

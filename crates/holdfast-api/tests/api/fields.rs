@@ -219,6 +219,8 @@ status.plan.writing @free
 status.plan.writing.attempt @count
 status.plan.writing.since @moment
 status.plan.writing.secondWriter string
+status.plan.writing.podsKept boolean
++ stop status.plan.writing.withdrawn
 + stop status.plan.stop
 "#;
 

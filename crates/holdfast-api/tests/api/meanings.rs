@@ -240,6 +240,8 @@ fn a_restore_means_what_it_meant_in_every_stage() {
             attempt,
             since: time(since),
             second_writer: None,
+            pods_kept: false,
+            withdrawn: None,
             unknown: Unknown::new(),
         }),
         ..restore_plan()

@@ -49,6 +49,8 @@ pub enum Kind {
     /// `v1` PersistentVolumeClaim.
     Claim,
     /// `v1`.
+    Pod,
+    /// `v1`.
     Secret,
     /// `storage.k8s.io/v1`.
     StorageClass,

@@ -69,6 +69,8 @@ pub struct AgentJob {
     pub security: Option<PodSecurityContext>,
     /// What [`super::assign`] has put here, for the agent of a tool.
     pub assignment: Option<String>,
+    /// Keeps the pods, once deleted, until somebody of ours has seen how they ended.
+    pub pod_finalizer: Option<&'static str>,
 }
 
 /// Renders a Job: pods without an API token, never restarted in place, replaced when disrupted,
@@ -94,6 +96,7 @@ pub fn agent_job(parts: AgentJob) -> Job {
         mut demands,
         security,
         assignment,
+        pod_finalizer,
     } = parts;
     demands.restricted |= data_pods.restricted;
     // The container bears the name of an object, which may be that of ours.
@@ -111,6 +114,7 @@ pub fn agent_job(parts: AgentJob) -> Job {
                 .chain(assignment)
                 .collect(),
         ),
+        finalizers: pod_finalizer.map(|finalizer| vec![finalizer.to_owned()]),
         ..ObjectMeta::default()
     };
     let failure_policy = failure_policy(&container.name, count_disruptions);

@@ -5,12 +5,15 @@ use jiff::Timestamp;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::ResourceExt as _;
 
-use super::jobs;
+use super::jobs::{self, CONTAINER};
 use super::observed::{LockHolder, Observed};
-use super::undo::{dirty, is_first, newest_failure, resume, untouched};
+use super::run;
+use super::start::{self, Start};
+use super::undo::{dirty, give_up, is_first, newest_failure, resume};
 use super::verdict::Verdict;
+use super::withdraw;
 use super::workload::Workload;
-use crate::pod::{JobState, agent_result, is_over, job_state, trouble};
+use crate::pod::{JobState, agent_result, job_state, trouble};
 
 pub(super) fn judge(
     observed: &Observed,
@@ -19,47 +22,45 @@ pub(super) fn judge(
     job: &Job,
     now: Timestamp,
 ) -> Verdict {
-    match job_state(job) {
-        JobState::Running => match observed.trouble(job, &observed.write_pods, now) {
-            Some(trouble) => Verdict::Wait(trouble.reason, trouble.message),
+    let withdrawn = plan.writing.as_ref().and_then(|writing| writing.withdrawn.as_ref());
+    match (job_state(job), withdrawn) {
+        (JobState::Complete, _) => bring_back(observed, plan, work, workload, now),
+        (JobState::Running, Some(why)) => withdraw::judge(observed, plan, Some(job), why, now),
+        (JobState::Running, None) if jobs::waits(job) => match workload {
+            Some(workload) => run::release(observed, plan, workload, job, now),
+            None => dirty(plan, "its workload is gone"),
+        },
+        (JobState::Running, None) => match observed.trouble(job, &observed.write_pods, now) {
+            Some(trouble) => withdraw::begin(observed, plan, job, &trouble, now)
+                .unwrap_or_else(|| Verdict::Wait(trouble.reason, trouble.message)),
             None => Verdict::Wait(Reason::Restoring, "the volumes are being written".to_owned()),
         },
-        JobState::Complete => bring_back(observed, plan, work, workload, now),
-        JobState::Failed { message, .. } => {
-            if observed.write_pods.iter().any(|pod| !is_over(pod)) {
+        (JobState::Failed { message, .. }, _) => {
+            if observed.write_pods.iter().any(|pod| !start::ended(pod)) {
                 return Verdict::Wait(Reason::Restoring, "waiting for the last pod to end".to_owned());
             }
             let (reason, text) = newest_failure(&observed.write_pods).unwrap_or((Reason::ToolFailed, message));
-            if is_first(plan) && clean(job, &observed.write_pods) {
-                return untouched(observed, workload, reason, format!("nothing was written: {text}"));
+            if clean(observed, plan, job) {
+                return give_up(plan, reason, &format!("nothing was written: {text}"), now);
             }
             dirty(plan, &format!("{}: {text}", reason.as_str()))
         }
     }
 }
 
-/// Whether every attempt left its word that it wrote nothing. A pod that is gone or silent may have written, so there
-/// must be as many as the Job has counted.
-fn clean(job: &Job, pods: &[Pod]) -> bool {
-    let failed = job.status.as_ref().and_then(|status| status.failed).unwrap_or_default();
+/// Whether every attempt left its word that it wrote nothing. A pod that is gone or silent may have written, so there must be
+/// as many as the Job has counted.
+fn clean(observed: &Observed, plan: &RestorePlan, job: &Job) -> bool {
+    let pods = &observed.write_pods;
+    let status = job.status.as_ref();
+    let failed = status.and_then(|status| status.failed).unwrap_or_default();
     let all = usize::try_from(failed).is_ok_and(|failed| pods.len() >= failed);
-    all && !pods.is_empty() && pods.iter().all(|pod| never_started(pod) || says_clean(pod))
-}
-
-fn never_started(pod: &Pod) -> bool {
-    let statuses = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.container_statuses.as_deref());
-    let main = statuses
-        .unwrap_or_default()
-        .iter()
-        .find(|status| status.name == jobs::CONTAINER);
-    main.is_some_and(|status| status.state.as_ref().is_some_and(|state| state.waiting.is_some()))
+    let quiet = |pod: &Pod| start::of(pod) == Start::Never || says_clean(pod);
+    all && (withdraw::never_began(observed, plan) || (is_first(plan) && !pods.is_empty() && pods.iter().all(quiet)))
 }
 
 fn says_clean(pod: &Pod) -> bool {
-    agent_result(pod, jobs::CONTAINER).is_some_and(|result| result.outcome == Outcome::Failed && !result.dirty)
+    agent_result(pod, CONTAINER).is_some_and(|result| result.outcome == Outcome::Failed && !result.dirty)
 }
 
 fn bring_back(

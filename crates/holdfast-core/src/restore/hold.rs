@@ -1,21 +1,20 @@
 //! While a restore holds the workload nobody else runs it: a person, a pipeline or an autoscaler that scales it up meets this.
 
 use holdfast_api::{RestorePlan, condition::Reason};
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt as _;
 
 use super::observed::{LockHolder, Observed, Write};
 use super::undo::{delete, dirty, is_ours};
 use super::verdict::Verdict;
 use super::workload::Workload;
+use super::{jobs, start, withdraw};
 use crate::decision::Event;
 use crate::pod::{JobState, is_over, job_state};
 
 /// What comes before anything else while the workload is held: that nobody else has started it.
-pub(super) fn judge(observed: &Observed, plan: &RestorePlan, workload: &Workload) -> Option<Verdict> {
-    // A restore that was given up is about to start it itself.
-    if plan.stop.is_some() {
-        return None;
-    }
+pub(super) fn judge(observed: &Observed, plan: &RestorePlan, workload: &Workload, now: Timestamp) -> Option<Verdict> {
     let noticed = plan
         .writing
         .as_ref()
@@ -23,7 +22,13 @@ pub(super) fn judge(observed: &Observed, plan: &RestorePlan, workload: &Workload
     if noticed.is_none()
         && let Some(who) = second_writer(observed, plan, workload)
     {
-        return Some(note(plan, workload, who));
+        let withdrawn = plan.writing.as_ref().is_some_and(|writing| writing.withdrawn.is_some());
+        match (withdraw::may_be(observed, plan), withdrawn) {
+            // It ends anyway, and is known to have had two writers if a container of it has started after all.
+            (true, true) => {}
+            (true, false) => return Some(withdraw::note(plan, Reason::TargetInUse, &who, now)),
+            (false, _) => return Some(note(plan, workload, who)),
+        }
     }
     if observed.holder == LockHolder::Ours && workload.replicas != 0 {
         return keep_down(observed, workload);
@@ -34,9 +39,10 @@ pub(super) fn judge(observed: &Observed, plan: &RestorePlan, workload: &Workload
 /// Who else may write the volumes while the restore does, if anybody.
 fn second_writer(observed: &Observed, plan: &RestorePlan, workload: &Workload) -> Option<String> {
     plan.writing.as_ref()?;
-    let job = observed.write.as_ref().filter(|job| is_ours(job, &observed.restore));
+    let ours = |job: &&Job| is_ours(job, &observed.restore) && !jobs::waits(job);
+    let job = observed.write.as_ref().filter(ours);
     let runs = job.is_some_and(|job| job_state(job) == JobState::Running)
-        || observed.write_pods.iter().any(|pod| !is_over(pod));
+        || observed.write_pods.iter().any(|pod| !start::ended(pod));
     match observed.holder {
         LockHolder::Ours => {
             let pod = observed.pods.iter().find(|pod| !is_over(pod))?;
@@ -77,7 +83,7 @@ fn end(observed: &Observed, plan: &RestorePlan, who: &str) -> Verdict {
     let job = observed.write.as_ref().filter(|job| is_ours(job, &observed.restore));
     match job {
         Some(job) if job_state(job) == JobState::Running && job.metadata.deletion_timestamp.is_none() => delete(job),
-        _ if observed.write_pods.iter().any(|pod| !is_over(pod)) => {
+        _ if observed.write_pods.iter().any(|pod| !start::ended(pod)) => {
             let text = format!("{who}: waiting for the restore's own pod to end");
             Verdict::Wait(Reason::TargetDirty, text)
         }

@@ -7,8 +7,9 @@ use holdfast_api::{
     assignment::Assignment,
     condition::Reason,
     names::{
-        ANNOTATION_FULL_NAME, LABEL_MANAGED_BY, LABEL_MAX, LABEL_RESTORE_JOB_NAME, LABEL_RESTORE_UID, LABEL_ROLE,
-        MANAGED_BY_HOLDFAST, ROLE_RESTORE, ROLE_VERIFY, child_name,
+        ANNOTATION_FULL_NAME, ANNOTATION_RELEASED, LABEL_MANAGED_BY, LABEL_MAX, LABEL_RESTORE_JOB_NAME,
+        LABEL_RESTORE_UID, LABEL_ROLE, MANAGED_BY_HOLDFAST, RESTORE_POD_FINALIZER, ROLE_RESTORE, ROLE_VERIFY,
+        child_name,
     },
 };
 use jiff::Timestamp;
@@ -17,13 +18,16 @@ use k8s_openapi::api::{
     core::v1::{Container, EnvVar, VolumeMount},
 };
 use kube::{Resource as _, ResourceExt as _};
+use serde_json::json;
 
-use super::observed::Observed;
+use super::observed::{Observed, Write};
 use super::tool::Tool;
 use super::workload::Workload;
+use crate::decision::{Kind, Target};
 use crate::pod::{
     AgentJob, Mode, REPOSITORY_DIR, agent_command, agent_job, assign, backup_dir, bin_mount, bin_volume, env,
-    is_own_volume, pin_to_node, pod_uid_env, prepare_container, repository_access, tool_security_context, zero_limits,
+    is_own_volume, is_suspended, pin_to_node, pod_uid_env, prepare_container, repository_access, tool_security_context,
+    zero_limits,
 };
 
 /// The container of both Jobs.
@@ -239,9 +243,26 @@ pub(super) fn restore_job(
     job.backoff_limit = work.backoff_limit;
     // A pod that wrote half and was drained must not be forgotten: see `clean`.
     job.count_disruptions = true;
+    job.pod_finalizer = Some(RESTORE_POD_FINALIZER);
     job.container.command = Some(agent_command("restore"));
     mount(&mut job, observed.restore.spec.target_volume_mounts.iter().cloned());
-    assigned(job, &observed.restore, work, commands)
+    let mut job = assigned(job, &observed.restore, work, commands)?;
+    // A request for it that comes late makes nothing that works: only who reads it lets it go.
+    if let Some(spec) = job.spec.as_mut() {
+        spec.suspend = Some(true);
+    }
+    Ok(job)
+}
+
+/// Whether the Job that restores still waits to be let go.
+pub(super) fn waits(job: &Job) -> bool {
+    is_suspended(job) && !job.annotations().contains_key(ANNOTATION_RELEASED)
+}
+
+/// Lets it go, as it was read and not as it may be by then.
+pub(super) fn release(job: &Job) -> Write {
+    let change = json!({"metadata": {"annotations": {ANNOTATION_RELEASED: "true"}}, "spec": {"suspend": false}});
+    Write::Patch(Target::exactly(Kind::Job, job), change)
 }
 
 /// The check has the same assignment as what follows it: one that does not fit is found before anything is stopped.

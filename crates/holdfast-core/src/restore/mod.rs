@@ -15,6 +15,7 @@ mod jobs;
 mod new;
 mod observed;
 mod run;
+mod start;
 mod status;
 mod stop;
 mod targets;
@@ -24,6 +25,7 @@ mod tool;
 mod undo;
 mod verdict;
 mod verify;
+mod withdraw;
 mod workload;
 mod writers;
 
@@ -32,6 +34,7 @@ use jiff::Timestamp;
 
 pub use jobs::{restore_job_name, verify_job_name};
 pub use observed::{Decision, LockHolder, Observed, Read, Write};
+pub use start::release_pod;
 pub use stop::orphan;
 pub use workload::{Kind, Workload, claim_names};
 pub use writers::target_of;
@@ -49,7 +52,7 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
 fn judge(observed: &Observed, now: Timestamp) -> Verdict {
     let restore = &observed.restore;
     if restore.metadata.deletion_timestamp.is_some() {
-        return stop::judge(observed);
+        return stop::judge(observed, now);
     }
     match restore.phase() {
         RestoreJobPhase::New => match with_finalizer(&restore.metadata, FINALIZER) {
@@ -57,6 +60,8 @@ fn judge(observed: &Observed, now: Timestamp) -> Verdict {
             None => new::judge(observed, now),
         },
         RestoreJobPhase::InProgressPhy => run::judge(observed, now),
-        RestoreJobPhase::InProgressLogic | RestoreJobPhase::Completed | RestoreJobPhase::Failed => Verdict::Rest,
+        // Nobody needs any more what its pods say.
+        RestoreJobPhase::Completed | RestoreJobPhase::Failed => start::release_all(observed).unwrap_or(Verdict::Rest),
+        RestoreJobPhase::InProgressLogic => Verdict::Rest,
     }
 }

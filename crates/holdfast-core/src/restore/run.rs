@@ -1,7 +1,8 @@
 //! From the plan to the restore Job: check, suspend, wait for the pods to go, write.
 
-use holdfast_api::{RestorePlan, RestoreWork, Unknown, Writing, condition::Reason, suspend_lock::SuspendLock};
+use holdfast_api::{RestorePlan, RestoreWork, Stop, Writing, condition::Reason, suspend_lock::SuspendLock};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
@@ -10,9 +11,9 @@ use super::undo::{delete, dirty, give_up, is_first, is_ours, is_touched, name_ta
 use super::verdict::Verdict;
 use super::workload::Workload;
 use super::writers::{self, Intruder};
-use super::{after_write, hold, jobs, targets, tool, verify};
+use super::{after_write, hold, jobs, start, targets, tool, verify, withdraw};
 use crate::decision::{Child, Event};
-use crate::pod::{is_over, repository_volume_of};
+use crate::pod::{JobState, is_over, job_state, repository_volume_of};
 
 /// For how long after [`RestorePlan::writing`] was set the Job can only be the first one.
 const FIRST: SignedDuration = SignedDuration::from_secs(2);
@@ -31,7 +32,10 @@ pub(super) fn judge(observed: &Observed, now: Timestamp) -> Verdict {
         Err(error) => return Verdict::Wait(error.reason(), error.to_string()),
     };
     let workload = observed.planned_workload();
-    if let Some(verdict) = workload.and_then(|workload| hold::judge(observed, plan, workload)) {
+    if let Some(stop) = &plan.stop {
+        return given_up(observed, work, workload, stop);
+    }
+    if let Some(verdict) = workload.and_then(|workload| hold::judge(observed, plan, workload, now)) {
         return verdict;
     }
     match (&observed.write, workload) {
@@ -66,9 +70,6 @@ fn prepare(
             (true, true) => give_up(plan, Reason::InvalidPolicy, &text, now),
             (false, _) => untouched(observed, Some(workload), Reason::InvalidPolicy, text),
         };
-    }
-    if let Some(verdict) = given_up(observed, plan, work, workload) {
-        return verdict;
     }
     if is_touched(plan) {
         // The Job was created before, or is about to be: it writes the volumes anew from the start.
@@ -111,33 +112,24 @@ fn prepare(
     }
     let text = format!("restoring {} onto {}", work.backup.name, workload.title());
     let mut plan = Box::new(plan.clone());
-    plan.writing = Some(Writing {
-        attempt: 1,
-        since: Time(now),
-        second_writer: None,
-        unknown: Unknown::new(),
-    });
+    plan.writing = Some(Writing::first(now));
     Verdict::Note(plan, Some(Event::normal(Reason::Restoring, text)))
 }
 
-/// A restore that was given up before a byte was written: the check's Job goes, then the workload comes back.
-fn given_up(observed: &Observed, plan: &RestorePlan, work: &RestoreWork, workload: &Workload) -> Option<Verdict> {
-    let stop = plan.stop.as_ref()?;
-    if let Some(job) = observed.verify.as_ref().filter(|job| is_ours(job, &observed.restore)) {
-        return Some(if job.metadata.deletion_timestamp.is_some() {
-            let text = format!("waiting for job \"{}\" to go", job.name_any());
-            Verdict::Wait(stop.reason_or(Reason::PodPending), text)
+/// A restore that was given up before a byte was written: the check's Job goes, if it has not ended, then the workload comes
+/// back. The Job that was to write stays as it is, suspended: a late request that wants to make it finds its name taken.
+fn given_up(observed: &Observed, work: &RestoreWork, workload: Option<&Workload>, stop: &Stop) -> Verdict {
+    let reason = stop.reason_or(Reason::PodPending);
+    let waits = |job: &&Job| is_ours(job, &observed.restore) && job_state(job) == JobState::Running;
+    if let Some(job) = observed.verify.as_ref().filter(waits) {
+        return if job.metadata.deletion_timestamp.is_some() {
+            Verdict::Wait(reason, format!("waiting for job \"{}\" to go", job.name_any()))
         } else {
             delete(job)
-        });
+        };
     }
     let text = verify::not_restored(work, &stop.text);
-    Some(untouched(
-        observed,
-        Some(workload),
-        stop.reason_or(Reason::PodPending),
-        text,
-    ))
+    untouched(observed, workload, reason, text)
 }
 
 /// A Backup at work on a target ends by itself.
@@ -173,6 +165,38 @@ fn stopping(observed: &Observed, workload: &Workload) -> Option<Verdict> {
     })
 }
 
+/// What is in the way of the first byte, if anything is: the workload, somebody else, or a pod of an earlier attempt.
+fn not_alone(observed: &Observed, plan: &RestorePlan, workload: &Workload) -> Option<Verdict> {
+    if observed.holder != LockHolder::Ours {
+        return Some(dirty(plan, "its hold on the workload was taken away"));
+    }
+    if observed.write_pods.iter().any(|pod| !start::ended(pod)) {
+        let text = "waiting for the pod of an earlier attempt to end";
+        return Some(Verdict::Wait(Reason::Restoring, text.to_owned()));
+    }
+    stopping(observed, workload).or_else(|| writers::intruder(observed).map(wait_for))
+}
+
+/// Lets the restore Job go that was made, under the same conditions. Nothing of it has run, whatever else has become.
+pub(super) fn release(
+    observed: &Observed,
+    plan: &RestorePlan,
+    workload: &Workload,
+    job: &Job,
+    now: Timestamp,
+) -> Verdict {
+    let untouched = withdraw::never_began(observed, plan);
+    if untouched && observed.holder != LockHolder::Ours {
+        let text = format!("the hold on {} was taken away", workload.title());
+        return give_up(plan, Reason::WorkloadHeld, &text, now);
+    }
+    if untouched && plan.deadline.as_ref().is_some_and(|deadline| now > deadline.0) {
+        let text = "the restore did not get to the volumes in time";
+        return give_up(plan, Reason::DeadlineExceeded, text, now);
+    }
+    not_alone(observed, plan, workload).unwrap_or_else(|| Verdict::write(jobs::release(job)))
+}
+
 /// Creates the restore Job, as long as the workload is suspended by this restore and stopped.
 fn write(
     observed: &Observed,
@@ -180,29 +204,19 @@ fn write(
     workload: &Workload,
     now: Timestamp,
 ) -> Verdict {
-    if observed.holder != LockHolder::Ours {
-        return dirty(plan, "its hold on the workload was taken away");
+    if let Some(why) = plan.writing.as_ref().and_then(|writing| writing.withdrawn.as_ref()) {
+        return withdraw::judge(observed, plan, None, why, now);
     }
-    if observed.write_pods.iter().any(|pod| !is_over(pod)) {
-        let text = "waiting for the pod of an earlier attempt to end";
-        return Verdict::Wait(Reason::Restoring, text.to_owned());
-    }
-    if let Some(verdict) = stopping(observed, workload) {
+    if let Some(verdict) = not_alone(observed, plan, workload) {
         return verdict;
-    }
-    if let Some(intruder) = writers::intruder(observed) {
-        return wait_for(intruder);
     }
     let since = plan.writing.as_ref().map_or(now, |writing| writing.since.0);
     if is_first(plan) && now.duration_since(since) > FIRST {
         // The restore Job is gone, and may have written: the next one begins anew.
         return Verdict::note(plan, |plan| {
-            plan.writing = Some(Writing {
-                attempt: 2,
-                since: Time(now),
-                second_writer: None,
-                unknown: Unknown::new(),
-            });
+            if let Some(writing) = plan.writing.as_mut() {
+                (writing.attempt, writing.since) = (2, Time(now));
+            }
         });
     }
     let tool = match tool::current(observed, plan, work) {

@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::observed::{Decision, Observed, Write};
+use super::start;
 use super::verdict::Verdict;
 use crate::decision::Event;
 
@@ -35,8 +36,16 @@ pub(super) fn render(observed: &Observed, verdict: Verdict, now: Timestamp) -> D
         Verdict::Begin(plan, text) => draft.begin(*plan, text),
         Verdict::Note(plan, event) => told(draft.note(*plan), event),
         Verdict::Wait(reason, text) => draft.wait(reason, &text, look_again(observed, reason)),
-        Verdict::Complete(text) => draft.complete(text),
-        Verdict::Fail(reason, text) => draft.fail(reason, text),
+        Verdict::Complete(text) => ends(observed, draft.complete(text)),
+        Verdict::Fail(reason, text) => ends(observed, draft.fail(reason, text)),
+    }
+}
+
+/// Its pods go next, if any of them is kept.
+fn ends(observed: &Observed, decision: Decision) -> Decision {
+    match start::release_all(observed) {
+        Some(_) => decision,
+        None => decision.then_await_change(),
     }
 }
 
@@ -168,7 +177,7 @@ impl<'a> Draft<'a> {
         });
         let bus = self.bus(BusEventKind::RestoreCompleted);
         let event = Event::normal(Reason::Completed, text);
-        self.written().with(event).with(bus).then_await_change()
+        self.written().with(event).with(bus)
     }
 
     fn fail(mut self, reason: Reason, text: String) -> Decision {
@@ -182,7 +191,7 @@ impl<'a> Draft<'a> {
             ..self.bus(BusEventKind::RestoreFailed)
         };
         let event = Event::warning(reason, text);
-        self.written().with(event).with(bus).then_await_change()
+        self.written().with(event).with(bus)
     }
 
     fn end(&mut self, phase: RestoreJobPhase) {

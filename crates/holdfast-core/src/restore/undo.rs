@@ -1,10 +1,10 @@
 //! Whoever undoes a suspension asks here: whose Jobs they are, whether anything may have been written, and how the workload
 //! comes back.
 
-use holdfast_api::{RestoreJob, RestorePlan, Stop, Unknown, condition::Reason, names::LABEL_RESTORE_UID};
+use holdfast_api::{RestoreJob, RestorePlan, Stop, condition::Reason, names::LABEL_RESTORE_UID};
 use jiff::Timestamp;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
 
 use super::jobs;
@@ -67,12 +67,7 @@ pub(super) fn name_taken(observed: &Observed, plan: &RestorePlan, workload: Opti
 pub(super) fn give_up(plan: &RestorePlan, reason: Reason, text: &str, now: Timestamp) -> Verdict {
     Verdict::note(plan, |plan| {
         plan.writing = None;
-        plan.stop = Some(Stop {
-            reason: reason.as_str().to_owned(),
-            text: text.to_owned(),
-            since: Time(now),
-            unknown: Unknown::new(),
-        });
+        plan.stop = Some(Stop::new(reason, text, now));
     })
 }
 

@@ -283,6 +283,7 @@ pub(crate) fn guard(target: &Target) -> Guard {
         Kind::Backup => "Backup",
         Kind::Job => "Job",
         Kind::Claim => "PersistentVolumeClaim",
+        Kind::Pod => "Pod",
         Kind::Secret => "Secret",
         Kind::StorageClass => "StorageClass",
         Kind::StatefulSet => "StatefulSet",

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdfast_api::{
     agent::is_permanent,
-    names::{LABEL_ROLE, ROLE_BACKUP, ROLE_PURGE, ROLE_RESTORE},
+    names::{ANNOTATION_RELEASED, LABEL_RESTORE_UID, LABEL_ROLE, ROLE_BACKUP, ROLE_PURGE, ROLE_RESTORE},
 };
 use holdfast_core::{
     gc::Batch,
@@ -19,7 +19,7 @@ use crate::{
     agent::{Agent, Bench},
     api::{Guard, Request, text, typed},
     disks::Disks,
-    net::Net,
+    net::{Net, Rule},
     volumes::volume_of,
 };
 
@@ -46,11 +46,19 @@ pub(crate) struct Cluster {
     had: BTreeMap<String, BTreeSet<String>>,
     /// Pods that no node takes.
     stuck: BTreeSet<String>,
+    /// The uids of the restores of which a container has started.
+    started: BTreeSet<String>,
 }
 
 impl Cluster {
     /// One round of the Job controller.
     pub(crate) fn jobs(&mut self, net: &mut Net) {
+        // Kubelet ends what its owner's end has deleted and somebody keeps.
+        for pod in net.api.list::<Pod>() {
+            if pod.metadata.deletion_timestamp.is_some() && matches!(phase(&pod).as_str(), "Pending" | "Running") {
+                self.remove(net, &pod.name_any());
+            }
+        }
         for job in net.api.list::<Job>() {
             if job_state(&job) == JobState::Running && !job.labels().contains_key("foreign") {
                 self.job(net, &job);
@@ -63,6 +71,7 @@ impl Cluster {
         let pods: Vec<Pod> = net.api.list::<Pod>().into_iter().filter(|pod| of(pod, &uid)).collect();
         let (failed, counted) = self.failed.entry(uid.clone()).or_default();
         let mut permanent = false;
+        let suspended = spec.suspend == Some(true);
         // Pods that are gone count as failed, unless they were drained from a Job that forgives that.
         for gone in self.had.entry(uid.clone()).or_default().iter() {
             if !pods.iter().any(|pod| pod.name_any() == *gone) && counted.insert(gone.clone()) {
@@ -99,6 +108,30 @@ impl Cluster {
         match end {
             Some(("Failed", _)) => open.for_each(|pod| self.remove(net, &pod.name_any())),
             Some(_) => {}
+            None if suspended => {
+                let left: Vec<&Pod> = open.filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect();
+                // One may start and do some work before kubelet hears of it.
+                for pod in left.iter().filter(|pod| phase(pod) == "Pending") {
+                    if net.chance.one_in(2) {
+                        self.stuck.remove(&pod.name_any());
+                        self.start(net, job, pod);
+                        (0..3).for_each(|_| self.work(net));
+                    }
+                }
+                for pod in left {
+                    self.remove(net, &pod.name_any());
+                }
+                let told = json!([{"type": "Suspended", "status": "True"}]);
+                if json!(job)["status"]["conditions"] != told {
+                    if job.annotations().contains_key(ANNOTATION_RELEASED) {
+                        net.reach("a restore was taken back");
+                    }
+                    net.api.update(&json!(job), &json!({"status": {"conditions": told}}));
+                }
+            }
+            None if json!(job)["status"]["conditions"][0]["type"] == "Suspended" => {
+                net.api.update(&json!(job), &json!({"status": {"conditions": []}}));
+            }
             None if open.clone().next().is_none() => self.create(net, job),
             None => {
                 for pod in open.filter(|pod| phase(pod) == "Pending") {
@@ -116,9 +149,15 @@ impl Cluster {
         let mut labels = template["metadata"]["labels"].clone();
         labels["batch.kubernetes.io/controller-uid"] = uid.as_str().into();
         labels["batch.kubernetes.io/job-name"] = job.name_any().into();
+        let kept = if net.without(Rule::LastWord) {
+            json!([])
+        } else {
+            template["metadata"]["finalizers"].clone()
+        };
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": name, "namespace": "ns", "labels": labels, "annotations": template["metadata"]["annotations"],
+                "finalizers": kept,
                 "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": job.name_any(), "uid": uid, "controller": true}]},
             "spec": template["spec"],
             "status": {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
@@ -134,6 +173,13 @@ impl Cluster {
         };
         if net.faults && net.chance.one_in(rare) {
             self.stuck.insert(name);
+            if net.chance.one_in(2) {
+                let waits = json!({"waiting": {"reason": "CreateContainerConfigError", "message": "a Secret is gone"}});
+                let status = json!({"conditions": [], "containerStatuses": [status(&stored["spec"], &waits)]});
+                net.api
+                    .update(&stored, &json!({"spec": {"nodeName": "node"}, "status": status}));
+                net.reach("a pod got a node and did not start");
+            }
         }
         self.start(net, job, &typed(&stored));
     }
@@ -142,16 +188,20 @@ impl Cluster {
     fn start(&mut self, net: &mut Net, job: &Job, pod: &Pod) {
         let (uid, name, stored) = (pod.uid().unwrap_or_default(), pod.name_any(), json!(pod));
         let role = text(&stored, &format!("/metadata/labels/{}", LABEL_ROLE.replace('/', "~1")));
+        // Now and then there is a node, or a Secret, after all.
+        if net.faults && net.chance.one_in(12) {
+            self.stuck.remove(&name);
+        }
         let waits = self.stuck.contains(&name);
         let age = pod.creation_timestamp().map(|time| net.api.now.duration_since(time.0));
-        if waits && role == ROLE_RESTORE && age > Some(SignedDuration::from_mins(10)) {
+        if waits && role == ROLE_RESTORE && age > Some(SignedDuration::from_mins(9)) {
             net.reach("a restore pod stayed Pending");
         }
         let volume = volume_of(net, &stored["spec"]);
         let Some(volume) = volume.filter(|_| pod.metadata.deletion_timestamp.is_none() && !waits) else {
             return;
         };
-        let running = json!({"status": {"phase": "Running", "conditions": [],
+        let running = json!({"spec": {"nodeName": "node"}, "status": {"phase": "Running", "conditions": [],
             "containerStatuses": [status(&stored["spec"], &json!({"running": {}}))]}});
         net.api.update(&stored, &running);
         let variables = stored["spec"]["containers"][0]["env"]
@@ -161,6 +211,9 @@ impl Cluster {
         // As kubelet expands it: our own values hold nothing else to expand.
         let seen = |one: &Value| text(one, "/value").replace("$$", "$");
         let environment = variables.iter().map(|one| (text(one, "/name"), seen(one)));
+        if role == ROLE_RESTORE {
+            self.started.extend(pod.labels().get(LABEL_RESTORE_UID).cloned());
+        }
         self.processes.push(Process {
             agent: Agent::new(&role, environment.collect(), &uid, Batch::of(job)),
             uid,
@@ -285,6 +338,16 @@ impl Cluster {
         }
     }
 
+    /// Whether a pod of a restore is at work.
+    pub(crate) fn restores(&self) -> bool {
+        self.processes.iter().any(|process| process.role == ROLE_RESTORE)
+    }
+
+    /// Whether a container of that restore has started.
+    pub(crate) fn has_started(&self, restore: &str) -> bool {
+        self.started.contains(restore)
+    }
+
     /// How many restores write the database's volume.
     pub(crate) fn writers(&self) -> usize {
         self.writing().count()
@@ -333,9 +396,22 @@ pub(crate) fn drain(net: &mut Net) {
     remove(net, &name);
 }
 
-/// Deletes a pod at once, if it is there.
+/// Deletes a pod at once, if it is there. One that somebody keeps bears how it ended.
 fn remove(net: &mut Net, name: &str) {
     if let Some(pod) = net.api.get::<Pod>(name) {
         let _ = net.api.send(&Request::Delete { of: Guard::of(&pod) });
+    }
+    let kept = net.api.raw("Pod", name).cloned();
+    if let Some(pod) = kept.filter(|pod| pod["metadata"]["labels"][LABEL_ROLE] == ROLE_RESTORE) {
+        let mut change = json!({"status": {"phase": "Failed"}});
+        if !pod["status"]["containerStatuses"].is_null() {
+            let waits = !pod["status"]["containerStatuses"][0]["state"]["waiting"].is_null();
+            let reason = if waits { "ContainerStatusUnknown" } else { "Error" };
+            let killed = json!({"terminated": {"exitCode": 137, "reason": reason}});
+            change["status"]["containerStatuses"] = json!([status(&pod["spec"], &killed)]);
+        }
+        if matches!(text(&pod, "/status/phase").as_str(), "Pending" | "Running") {
+            net.api.update(&pod, &change);
+        }
     }
 }

@@ -189,6 +189,8 @@ fn a_workload_comes_back_whole_or_is_held() {
         history!(backups: 1, restores: 1),
         &[
             "a restore completed",
+            "a restore was taken back",
+            "a pod got a node and did not start",
             "a restore pod stayed Pending",
             "a volume stayed half written",
             "a workload came back",

@@ -53,3 +53,8 @@ fn retention_of_the_last_good_copy_is_noticed() {
 fn writes_of_who_does_not_lead_are_noticed() {
     is_noticed(Rule::Lead, history!(backups: 3, delete: true));
 }
+
+#[test]
+fn restore_pods_that_go_without_a_word_are_noticed() {
+    is_noticed(Rule::LastWord, history!(backups: 1, restores: 3));
+}

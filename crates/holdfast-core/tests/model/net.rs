@@ -49,6 +49,8 @@ pub(crate) enum Rule {
     Tombstone,
     /// A restore waits until the workload that it holds is down.
     Hold,
+    /// A restore pod that is deleted stays until what it says was read.
+    LastWord,
     /// A Job is asked for by a fresh copy of its Backup only.
     Freshness,
     /// Retention leaves the newest good Backup.

@@ -22,10 +22,16 @@ use crate::{
     process::{Site, Task},
 };
 
-/// Every RestoreJob that is not over, or goes.
+/// Every RestoreJob that is not over, or goes, or whose pods are kept.
 pub(crate) fn works(net: &Net, site: &Site) -> Vec<(String, Box<dyn Task>)> {
     let all = site.shown::<RestoreJob>(net).into_iter();
-    let open = all.filter(|one| !one.phase().is_terminal() || one.is_terminating());
+    let kept: Vec<Pod> = net.api.list();
+    let kept = kept.iter().filter(|pod| restore::release_pod(pod).is_some());
+    let kept: Vec<&str> = kept
+        .filter_map(|pod| pod.labels().get(LABEL_RESTORE_UID).map(String::as_str))
+        .collect();
+    let keeps = |one: &RestoreJob| one.metadata.uid.as_deref().is_some_and(|uid| kept.contains(&uid));
+    let open = all.filter(|one| !one.phase().is_terminal() || one.is_terminating() || keeps(one));
     open.map(|one| begin("restore", Arc::new(one), Restore { read: false }))
         .collect()
 }
@@ -62,12 +68,8 @@ impl Pass for Restore {
     }
 }
 
-/// None for one that is over: it needs nothing any more.
 fn observe(on: &On<'_, RestoreJob>) -> Option<Observed> {
     let found = &**on.about;
-    if found.phase().is_terminal() && !found.is_terminating() {
-        return None;
-    }
     let new = found.phase() == RestoreJobPhase::New && !found.is_terminating();
     let backup: Option<Backup> = new.then(|| on.get(&found.spec.backup_job_name)).flatten();
     let tool: Option<BackupTool> = on.get(crate::TOOL);

@@ -45,6 +45,9 @@ impl World {
         if self.cluster.disks.dirty && !self.meddled && database {
             return self.fails("the database runs on a half written volume");
         }
+        if database && !self.meddled && self.cluster.restores() {
+            return self.fails("the database runs, and so does a restore");
+        }
         if database {
             let beside: Vec<String> = self.cluster.writing().map(str::to_owned).collect();
             if !beside.is_empty() {
@@ -156,6 +159,20 @@ impl World {
         }
         for restore in self.net.api.list::<RestoreJob>() {
             let over = matches!(restore.phase(), RestoreJobPhase::Completed | RestoreJobPhase::Failed);
+            let text = restore
+                .status
+                .as_ref()
+                .and_then(|status| status.failure_reason.as_deref());
+            // Who has said that it is about to write, and is late, may still have asked for its Job.
+            let other = ["an earlier restore", "in time"];
+            let dirty = text
+                .is_some_and(|text| text.contains("half written") && !other.iter().any(|other| text.contains(other)));
+            if dirty && !self.cluster.has_started(&restore.uid().unwrap_or_default()) {
+                return self.fails(format!(
+                    "{} is called half written, and never began",
+                    restore.name_any()
+                ));
+            }
             if !over || restore.is_terminating() {
                 let (name, status) = (restore.name_any(), &restore.status);
                 return self.fails(format!("{name} is stuck: {:?} {status:?}", restore.finalizers()));

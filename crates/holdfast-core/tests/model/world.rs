@@ -157,7 +157,11 @@ impl World {
 
     /// One thing happens, to somebody.
     fn happen(&mut self) {
-        if self.scenario.scales && self.cluster.writers() > 0 && self.net.chance.one_in(3) {
+        if self.scenario.scales
+            && self.seed.is_multiple_of(4)
+            && self.cluster.writers() > 0
+            && self.net.chance.one_in(2)
+        {
             self.scale();
             return Cluster::database(&mut self.net);
         }

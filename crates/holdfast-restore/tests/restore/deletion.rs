@@ -11,7 +11,7 @@ use kube::ResourceExt as _;
 use serde_json::json;
 
 use crate::{
-    play::failure,
+    play::{container, failure},
     service::shared,
     world::{REPLICAS, SHOP, World},
 };
@@ -59,11 +59,14 @@ async fn deleted_while_the_workload_stops() {
 async fn deleted_while_it_writes() {
     let world = World::new("deleted-writing").await;
     let (restore, write) = world.writing("r").await;
-    let pod = world.pod_of(&write, json!({"phase": "Running"})).await;
+    let runs = json!({"phase": "Running", "containerStatuses": [container(&json!({"running": {}}))]});
+    let pod = world.pod_of(&write, runs).await;
     world.ask_to_delete("r").await;
     world.gone::<Job>("r").await;
     world.says("r", "Deleted").await;
-    world.remove(&world.api::<Pod>(), &pod.name_any()).await;
+    let killed =
+        json!({"phase": "Failed", "containerStatuses": [container(&json!({"terminated": {"exitCode": 137}}))]});
+    world.patch_status(&world.api::<Pod>(), &pod.name_any(), killed).await;
     world.gone::<RestoreJob>("r").await;
     assert_eq!(world.held_by("r").await.counts(), (0, Some(REPLICAS)));
     let text = world.tells(&restore, "TargetDirty", true).await;

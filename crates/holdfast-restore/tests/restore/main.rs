@@ -15,4 +15,5 @@ mod process;
 mod refusals;
 mod service;
 mod unreadable;
+mod withdrawn;
 mod world;

@@ -113,6 +113,11 @@ impl World {
     }
 }
 
+/// The status of the container of a pod of a restore.
+pub(crate) fn container(state: &Value) -> Value {
+    json!({"name": "restore", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state})
+}
+
 fn owner(kind: &str, object: &impl ResourceExt) -> OwnerReference {
     OwnerReference {
         api_version: "apps/v1".to_owned(),

@@ -258,8 +258,12 @@ impl World {
     /// Waits for the Job of a RestoreJob with this role.
     pub(crate) async fn job(&self, restore: &RestoreJob, role: &str) -> Job {
         let uid = restore.uid().expect("a uid");
-        self.job_with(&format!("{LABEL_RESTORE_UID}={uid},{LABEL_ROLE}={role}"))
-            .await
+        let job = self
+            .job_with(&format!("{LABEL_RESTORE_UID}={uid},{LABEL_ROLE}={role}"))
+            .await;
+        // The one that writes is made suspended, and then let go.
+        let works = |job: &Job| job.spec.as_ref().is_some_and(|spec| spec.suspend != Some(true));
+        self.that(&job.name_any(), "let go", works).await
     }
 
     pub(crate) async fn ask_to_delete(&self, name: &str) {

@@ -1,7 +1,7 @@
 use holdfast_api::{
     RestoreJob, RestorePlan,
     condition::{Reason, holds},
-    names::{ANNOTATION_HELD, LABEL_RESTORE_UID},
+    names::{ANNOTATION_HELD, ANNOTATION_RELEASED, LABEL_RESTORE_UID},
     suspend_lock::SuspendLock,
 };
 use jiff::SignedDuration;
@@ -14,12 +14,13 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::decision::{Child, Event, Notice};
+use crate::decision::{Child, Event, Kind, Notice};
 
 mod holes;
 mod second_writers;
 mod stored;
 mod targets;
+mod withdrawn;
 mod wording;
 mod world;
 mod writers;
@@ -280,6 +281,9 @@ proptest! {
         }
         for _ in 0..40 {
             world.step();
+            if world.seen.write.is_some() && withdrawn::is_suspended(&world) {
+                withdrawn::suspended(&mut world);
+            }
         }
         let half = world.ever_written && ends[end] != Some(WriteEnd::Restored);
         if let Some(lock) = world.suspend_lock() {

@@ -10,7 +10,17 @@ fn writing() -> World {
     while world.seen.write.is_none() {
         assert!(world.step(), "the Job is made");
     }
+    assert!(world.step(), "and let go");
+    world.seen.write_pods = vec![withdrawn::pod(&json!({"running": {}}), "Running")];
     world
+}
+
+/// The tool is through.
+fn complete(world: &mut World) {
+    let complete = json!([{"type": "Complete", "status": "True"}]);
+    let status = world.seen.write.as_mut().unwrap().status.get_or_insert_default();
+    status.conditions = Some(serde_json::from_value(complete).unwrap());
+    world.seen.write_pods = vec![withdrawn::pod(&json!({"terminated": {"exitCode": 0}}), "Succeeded")];
 }
 
 fn scale(world: &mut World, replicas: i32) {
@@ -56,6 +66,7 @@ fn a_pod_of_the_workload_beside_the_tool_ends_the_restore_as_half_written() {
     assert_eq!(world.replicas(), 0);
     world.step();
     assert!(world.seen.write.is_none(), "what the tool still does is of no use");
+    world.seen.write_pods = vec![withdrawn::pod(&json!({"terminated": {"exitCode": 137}}), "Failed")];
     world.settle();
     world.failed_for(Reason::TargetDirty);
     assert_eq!(
@@ -68,9 +79,7 @@ fn a_pod_of_the_workload_beside_the_tool_ends_the_restore_as_half_written() {
 fn a_pod_that_is_seen_only_when_the_tool_has_ended_counts_too() {
     let mut world = writing();
     database(&mut world);
-    let complete = json!([{"type": "Complete", "status": "True"}]);
-    let status = world.seen.write.as_mut().unwrap().status.get_or_insert_default();
-    status.conditions = Some(serde_json::from_value(complete).unwrap());
+    complete(&mut world);
     world.settle();
     world.failed_for(Reason::TargetDirty);
     assert_eq!(world.replicas(), 0);
@@ -81,6 +90,8 @@ fn a_hold_that_is_taken_away_during_the_write_is_never_completed() {
     let mut world = writing();
     world.set.annotations_mut().clear();
     scale(&mut world, 3);
+    world.settle();
+    world.seen.write_pods = vec![withdrawn::pod(&json!({"terminated": {"exitCode": 137}}), "Failed")];
     world.settle();
     world.failed_for(Reason::TargetDirty);
 }
@@ -110,9 +121,7 @@ fn a_refused_change_of_replicas_is_said_and_tried_again() {
     );
 
     let mut world = writing();
-    let complete = json!([{"type": "Complete", "status": "True"}]);
-    let status = world.seen.write.as_mut().unwrap().status.get_or_insert_default();
-    status.conditions = Some(serde_json::from_value(complete).unwrap());
+    complete(&mut world);
     world.seen.scale_refused = Some("a policy says no".to_owned());
     world.step();
     let status = world.seen.restore.status.clone().unwrap();
@@ -130,9 +139,7 @@ fn a_refused_change_of_replicas_is_said_and_tried_again() {
 #[test]
 fn another_restore_that_takes_over_before_it_is_ready_is_not_called_a_success() {
     let mut world = writing();
-    let complete = json!([{"type": "Complete", "status": "True"}]);
-    let status = world.seen.write.as_mut().unwrap().status.get_or_insert_default();
-    status.conditions = Some(serde_json::from_value(complete).unwrap());
+    complete(&mut world);
     world.step();
     assert_eq!(world.suspend_lock(), None, "it was given back");
     let other = SuspendLock {

@@ -27,7 +27,8 @@ impl World {
             .map(|(state, _)| json!([{"type": state, "status": "True"}]));
         let job = serde_json::from_value(json!({
             "metadata": {"name": kind, "uid": kind, "labels": {LABEL_RESTORE_UID: self.seen.restore.uid()}, "creationTimestamp": at(self.now).to_string()},
-            "status": {"conditions": conditions}
+            "spec": {"suspend": kind == "write", "template": {}},
+            "status": {"conditions": conditions, "failed": i32::from(state.as_ref().is_some_and(|(state, _)| *state == "Failed"))}
         }))
         .unwrap();
         let pods = state.and_then(|(state, message)| {
@@ -68,9 +69,30 @@ impl World {
             Write::Metadata(metadata) => {
                 self.seen.restore.metadata.finalizers = serde_json::from_value(metadata["finalizers"].clone()).unwrap()
             }
-            Write::Patch(_, patch) => self.patch(&patch),
+            Write::Patch(target, patch) => match target.kind {
+                Kind::Job => {
+                    let spec = self.seen.write.as_mut().unwrap().spec.get_or_insert_default();
+                    spec.suspend = patch["spec"]["suspend"].as_bool();
+                    let job = self.seen.write.as_mut().unwrap();
+                    if patch["metadata"]["annotations"].is_object() {
+                        job.annotations_mut()
+                            .insert(ANNOTATION_RELEASED.to_owned(), String::new());
+                    }
+                }
+                Kind::Pod => {
+                    let mut pods = self.seen.write_pods.iter_mut();
+                    pods.find(|pod| pod.name_any() == target.name)
+                        .unwrap()
+                        .metadata
+                        .finalizers = None;
+                }
+                _ => self.patch(&patch),
+            },
             Write::Delete(target) if target.name == "verify" => self.seen.verify = None,
-            Write::Delete(_) => (self.seen.write, self.seen.write_pods) = (None, Vec::new()),
+            Write::Delete(_) => {
+                self.seen.write = None;
+                self.seen.write_pods.retain(|pod| !pod.finalizers().is_empty());
+            }
             Write::Create(Child::Job(job)) if job.name_any().starts_with("holdfast-verify-") => {
                 let state = self
                     .verify
@@ -84,7 +106,8 @@ impl World {
                     Some(0),
                     "written while the workload runs"
                 );
-                self.ever_written |= self.write != Some(WriteEnd::Clean);
+                // Without a pod nothing is written.
+                self.ever_written |= !matches!(self.write, None | Some(WriteEnd::Clean));
                 let result = |dirty: bool| {
                     Some(json!({"v": 1, "outcome": "Failed", "reason": "ToolFailed", "message": "m", "dirty": dirty}))
                 };
