@@ -5,6 +5,7 @@
 mod backup;
 mod bad_input;
 mod chaos;
+mod never_starts;
 mod one_writer;
 mod restore;
 mod scene;
