@@ -29,7 +29,7 @@ fn a_pod_of_somebody_else_refuses_the_restore_before_anything_is_touched() {
         panic!()
     };
     assert_eq!(status.phase, Some(RestoreJobPhase::New), "it may just be leaving");
-    let decision = decide(&seen, at(31));
+    let decision = later(&mut seen, 36);
     assert_eq!(end(&decision), (RestoreJobPhase::Failed, Reason::TargetInUse));
     let note = &event(&decision).unwrap().note;
     assert!(note.contains("other-0") && note.contains("data-db-0"), "{note}");
@@ -46,7 +46,7 @@ fn a_backup_at_work_on_the_target_is_waited_for() {
         (status.phase, status.conditions[0].reason.as_str()),
         (Some(RestoreJobPhase::New), "TargetInUse")
     );
-    let decision = decide(&seen, at(700));
+    let decision = later(&mut seen, 700);
     assert_eq!(end(&decision), (RestoreJobPhase::Failed, Reason::TargetInUse));
 }
 
