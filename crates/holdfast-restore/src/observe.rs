@@ -2,7 +2,7 @@
 
 use holdfast_api::{
     Backup, BackupTool, ObjectMetaExt as _, RestoreJob, RestoreJobPhase,
-    names::{LABEL_RESTORE_UID, LABEL_ROLE, ROLE_RESTORE, ROLE_VERIFY},
+    names::{LABEL_RESTORE_UID, LABEL_ROLE, ROLE_BACKUP, ROLE_RESTORE, ROLE_VERIFY},
 };
 use holdfast_core::{
     pod::{Demands, JobState, job_state, trouble, words},
@@ -88,6 +88,10 @@ pub(crate) async fn observe(
         }
         _ => Demands::default(),
     };
+    let others = match &written {
+        None if !found.is_terminating() => others(&jobs).await?,
+        _ => Vec::new(),
+    };
     let all = list(context, &namespace, "").await?;
     let (verify_pods, write_pods) = (of_role(&all, &found, ROLE_VERIFY), of_role(&all, &found, ROLE_RESTORE));
     let words = words_about(
@@ -111,6 +115,7 @@ pub(crate) async fn observe(
             .into_iter()
             .filter(|pod| restore::target_of(&found, pod).is_some())
             .collect(),
+        others,
         restore: found,
         exclusive,
         verify,
@@ -120,6 +125,12 @@ pub(crate) async fn observe(
         refused: child,
         scale_refused: scale,
     })
+}
+
+/// The Jobs that work with the volumes of databases.
+async fn others(jobs: &Api<Job>) -> Result<Vec<Job>, WriteError> {
+    let roles = format!("{LABEL_ROLE} in ({ROLE_BACKUP},{ROLE_RESTORE})");
+    write::list(jobs, &ListParams::default().labels(&roles)).await
 }
 
 /// What the cluster's events say about Jobs of ours whose pods are not there or do not start.

@@ -82,6 +82,7 @@ fn observed() -> Observed {
         holder: LockHolder::Nobody,
         pods: Vec::new(),
         mounting: Vec::new(),
+        others: Vec::new(),
         exclusive: Vec::new(),
         verify: None,
         verify_pods: Vec::new(),

@@ -113,6 +113,62 @@ fn a_backup_that_came_with_the_stop_delays_the_first_byte_but_does_not_keep_the_
     assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
 }
 
+/// The Job of a Backup of the target, with these conditions.
+fn backup_job(conditions: &Value) -> Job {
+    let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "data-db-0"}}]);
+    serde_json::from_value(json!({
+        "metadata": {"name": "b2", "namespace": "ns", "labels": {LABEL_BACKUP_UID: "b2-uid"}},
+        "spec": {"template": {"spec": {"containers": [], "volumes": volumes}}},
+        "status": {"conditions": conditions}
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_backup_between_two_attempts_is_at_work_too() {
+    let mut seen = observed();
+    seen.others = vec![backup_job(&json!([]))];
+    let Some(Write::Status(status)) = decide(&seen, at(5)).write else {
+        panic!()
+    };
+    assert_eq!(
+        (status.phase, status.conditions[0].reason.as_str()),
+        (Some(RestoreJobPhase::New), "TargetInUse")
+    );
+    assert!(status.conditions[0].message.contains("job b2"), "{status:?}");
+    // Nor does the tool begin while it may come back.
+    let mut world = world(Some(true), Some(WriteEnd::Restored));
+    while world.suspend_lock().is_none() {
+        assert!(world.step());
+    }
+    world.seen.others = seen.others;
+    for _ in 0..40 {
+        world.step();
+    }
+    assert!(!world.ever_written);
+    world.seen.others = vec![backup_job(&json!([{"type": "Failed", "status": "True"}]))];
+    world.settle();
+    assert_eq!(world.seen.restore.phase(), RestoreJobPhase::Completed);
+    // Neither those that have ended or go, nor its own, nor those of other volumes.
+    let mut going = backup_job(&json!([]));
+    going.metadata.deletion_timestamp = Some(Time(at(1)));
+    let mut own = backup_job(&json!([]));
+    own.metadata.labels = Some([(LABEL_RESTORE_UID.to_owned(), "uid-r1".to_owned())].into());
+    let mut elsewhere = backup_job(&json!([]));
+    elsewhere.spec = None;
+    let mut seen = observed();
+    seen.others = vec![
+        going,
+        own,
+        elsewhere,
+        backup_job(&json!([{"type": "Complete", "status": "True"}])),
+    ];
+    let Some(Write::Status(status)) = decide(&seen, at(5)).write else {
+        panic!()
+    };
+    assert_eq!(status.phase, Some(RestoreJobPhase::InProgressPhy));
+}
+
 #[test]
 fn a_backup_that_ends_in_time_only_delays_the_first_byte() {
     let mut world = disturbed(backup_pod(), |world| world.suspend_lock().is_some());
