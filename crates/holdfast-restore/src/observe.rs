@@ -2,10 +2,10 @@
 
 use holdfast_api::{
     Backup, BackupTool, ObjectMetaExt as _, RestoreJob, RestoreJobPhase,
-    names::{LABEL_RESTORE_UID, LABEL_ROLE, ROLE_RESTORE, ROLE_VERIFY},
+    names::{LABEL_RESTORE_UID, LABEL_ROLE, ROLE_BACKUP, ROLE_RESTORE, ROLE_VERIFY},
 };
 use holdfast_core::{
-    pod::{Demands, JobState, job_state, trouble, words},
+    pod::{Demands, JobState, is_suspended, job_state, trouble, words},
     restore::{self, Kind, LockHolder, Observed, Workload},
     target,
 };
@@ -88,6 +88,12 @@ pub(crate) async fn observe(
         }
         _ => Demands::default(),
     };
+    let runs = written.as_ref().is_some_and(|job| !is_suspended(job));
+    let others = if runs || found.is_terminating() {
+        Vec::new()
+    } else {
+        others(&jobs).await?
+    };
     let all = list(context, &namespace, "").await?;
     let (verify_pods, write_pods) = (of_role(&all, &found, ROLE_VERIFY), of_role(&all, &found, ROLE_RESTORE));
     let words = words_about(
@@ -111,6 +117,7 @@ pub(crate) async fn observe(
             .into_iter()
             .filter(|pod| restore::target_of(&found, pod).is_some())
             .collect(),
+        others,
         restore: found,
         exclusive,
         verify,
@@ -120,6 +127,12 @@ pub(crate) async fn observe(
         refused: child,
         scale_refused: scale,
     })
+}
+
+/// The Jobs that work with the volumes of databases.
+async fn others(jobs: &Api<Job>) -> Result<Vec<Job>, WriteError> {
+    let roles = format!("{LABEL_ROLE} in ({ROLE_BACKUP},{ROLE_RESTORE})");
+    write::list(jobs, &ListParams::default().labels(&roles)).await
 }
 
 /// What the cluster's events say about Jobs of ours whose pods are not there or do not start.

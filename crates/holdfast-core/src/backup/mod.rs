@@ -40,6 +40,7 @@ pub use state::can_become;
 pub use stop::CANCELLED;
 pub use storage::{Storage, storage};
 pub use trouble::{Troubled, in_trouble};
+pub(crate) use volumes::claims_in;
 pub use volumes::claims_of;
 
 pub use crate::{

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use holdfast_api::Location;
-use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, Volume, VolumeMount, VolumeProjection};
+use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, PodSpec, Volume, VolumeMount, VolumeProjection};
 
 use crate::pod::{BIN_DIR, REPOSITORY_DIR, is_own_volume, repository_volume_of};
 use crate::target;
@@ -17,7 +17,12 @@ pub(super) struct Shared {
 
 /// The names of the claims that a tool pod shares with the target pod.
 pub fn claims_of(pod: &Pod) -> Vec<&str> {
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    claims_in(pod.spec.as_ref())
+}
+
+/// The names of the claims of a pod that is made like this.
+pub(crate) fn claims_in(spec: Option<&PodSpec>) -> Vec<&str> {
+    let volumes = spec.into_iter().flat_map(|spec| spec.volumes.iter().flatten());
     volumes
         .filter_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.as_str()))
         .collect()

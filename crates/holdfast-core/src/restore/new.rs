@@ -24,11 +24,17 @@ type Problem = crate::decision::Problem<holdfast_api::RestoreJobStatus, super::o
 /// Judges a RestoreJob that has not started.
 pub(super) fn judge(observed: &Observed, now: Timestamp) -> Verdict {
     let restore = &observed.restore;
-    let created = restore.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-    let waited = now.duration_since(created);
+    // From when the wait was first written down: a time without this service ends nothing.
+    let waiting = restore.status.as_ref().and_then(|status| status.waiting.as_ref());
+    let waited = now.duration_since(waiting.map_or(now, |waiting| waiting.since.0));
     match plan(observed, now) {
         Ok((plan, text)) => Verdict::Begin(Box::new(plan), text),
-        Err(Problem::Missing(reason, text)) if waited >= GRACE => Verdict::Fail(reason, text),
+        // What was waited for last may have been something else: then this gets at least another look.
+        Err(Problem::Missing(reason, text))
+            if waited >= GRACE && waiting.is_some_and(|waiting| waiting.is_for(reason)) =>
+        {
+            Verdict::Fail(reason, text)
+        }
         Err(Problem::Wait(reason, text)) if waited >= observed.settings.not_ready_timeout => {
             Verdict::Fail(reason, format!("{text}; waited {} s", waited.as_secs()))
         }

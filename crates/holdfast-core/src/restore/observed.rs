@@ -58,6 +58,8 @@ pub struct Observed {
     pub pods: Vec<Pod>,
     /// Every pod of the namespace that mounts a target claim ([`target_of`](super::target_of)), whoever it belongs to.
     pub mounting: Vec<Pod>,
+    /// The Jobs of Backups and restores in the namespace; looked up until the restore's own was let go.
+    pub others: Vec<Job>,
     /// The target claims that one pod alone may mount (`ReadWriteOncePod`); looked up as long as there is no Job that
     /// checks the backup.
     pub exclusive: Vec<String>,

@@ -39,7 +39,7 @@ pub(super) fn judge(observed: &Observed, now: Timestamp) -> Verdict {
         return verdict;
     }
     match (&observed.write, workload) {
-        (Some(job), _) if !is_ours(job, restore) => name_taken(observed, plan, workload, job),
+        (Some(job), _) if !is_ours(job, restore) => name_taken(observed, plan, workload, job, now),
         (Some(job), workload) => after_write::judge(observed, (plan, work), workload, job, now),
         (None, None) => {
             let title = plan.workload.clone().unwrap_or_default().title();

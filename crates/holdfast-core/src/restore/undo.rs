@@ -1,7 +1,11 @@
 //! Whoever undoes a suspension asks here: whose Jobs they are, whether anything may have been written, and how the workload
 //! comes back.
 
-use holdfast_api::{RestoreJob, RestorePlan, Stop, condition::Reason, names::LABEL_RESTORE_UID};
+use holdfast_api::{
+    RestoreJob, RestorePlan, Stop,
+    condition::Reason,
+    names::{LABEL_BACKUP_UID, LABEL_RESTORE_UID},
+};
 use jiff::Timestamp;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -20,14 +24,18 @@ pub(super) fn is_ours(job: &Job, restore: &RestoreJob) -> bool {
     uid.is_some() && uid == restore.metadata.uid.as_ref()
 }
 
-/// Whether a Job belongs to a RestoreJob of this name that was there before: it goes with that one.
-fn is_former(job: &Job, restore: &RestoreJob) -> bool {
+/// Whether a Job that has the name of ours goes by itself: it is being deleted, belongs to a RestoreJob of this name that
+/// was there before, or works for a Backup of this name, whose Job goes soon after its end.
+fn is_leaving(job: &Job, restore: &RestoreJob) -> bool {
     let former = |owner: &OwnerReference| {
         owner.kind == "RestoreJob"
             && Some(&owner.name) == restore.metadata.name.as_ref()
             && Some(&owner.uid) != restore.metadata.uid.as_ref()
     };
-    job.labels().contains_key(LABEL_RESTORE_UID) && job.owner_references().iter().any(former)
+    let labels = job.labels();
+    job.metadata.deletion_timestamp.is_some()
+        || labels.contains_key(LABEL_BACKUP_UID)
+        || labels.contains_key(LABEL_RESTORE_UID) && job.owner_references().iter().any(former)
 }
 
 /// Whether the volumes may have been written.
@@ -45,21 +53,37 @@ pub(super) fn is_taken_over(workload: &Workload) -> bool {
     workload.suspend_lock().is_none_or(|lock| lock.dirty)
 }
 
-/// Ends because a Job's name is somebody else's.
-pub(super) fn name_taken(observed: &Observed, plan: &RestorePlan, workload: Option<&Workload>, job: &Job) -> Verdict {
+/// A Job of somebody else has the name of ours. One that goes by itself is waited for, no longer than anything that is not
+/// ready; any other ends the restore.
+pub(super) fn name_taken(
+    observed: &Observed,
+    plan: &RestorePlan,
+    workload: Option<&Workload>,
+    job: &Job,
+    now: Timestamp,
+) -> Verdict {
     let text = format!(
         "a job named \"{}\" exists that does not belong to this RestoreJob",
         job.name_any()
     );
-    if is_former(job, &observed.restore) && !is_touched(plan) {
-        let text = format!("{text}, but to one of that name that is gone: waiting for it to go");
-        return Verdict::Wait(Reason::NameTaken, text);
-    }
     // Its own Job may have been there before.
     if is_touched(plan) {
         return dirty(plan, &text);
     }
+    let waited = now.duration_since(in_the_way_since(observed, workload).unwrap_or(now));
+    if is_leaving(job, &observed.restore) && waited < observed.settings.not_ready_timeout {
+        let text = format!("{text}, but goes by itself: waiting for that");
+        return Verdict::Wait(Reason::NameTaken, text);
+    }
     untouched(observed, workload, Reason::NameTaken, text)
+}
+
+/// Since when a restore that has written nothing may have been waiting: since its workload is down, or else since it began.
+fn in_the_way_since(observed: &Observed, workload: Option<&Workload>) -> Option<Timestamp> {
+    let down = workload.filter(|_| observed.holder == LockHolder::Ours);
+    let since = down.and_then(Workload::suspend_lock).map(|lock| lock.since);
+    let begun = || observed.restore.status.as_ref()?.start_timestamp.clone();
+    Some(since.or_else(begun)?.0)
 }
 
 /// Remembers that the restore is given up before a byte was written: said before the workload comes back, or a later pass

@@ -25,7 +25,7 @@ pub(super) fn judge(
         return Some(create(observed, plan, work, now));
     };
     if !is_ours(job, restore) {
-        return Some(name_taken(observed, plan, Some(workload), job));
+        return Some(name_taken(observed, plan, Some(workload), job, now));
     }
     match job_state(job) {
         JobState::Running => Some(running(observed, plan, job, now)),

@@ -5,18 +5,20 @@ use holdfast_api::{
     condition::Reason,
     names::{LABEL_BACKUP_UID, LABEL_RESTORE_UID},
 };
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::ResourceExt as _;
 
 use super::observed::Observed;
+use super::undo::is_ours;
 use super::workload::claim_names;
-use crate::{backup::claims_of, pod::is_over};
+use crate::backup::{claims_in, claims_of};
+use crate::pod::{JobState, is_over, is_suspended, job_state};
 
-/// A pod that is not the restore's to stop and mounts one of its targets.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// A pod that is not the restore's to stop and mounts one of its targets, or a Job that will have one.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Intruder<'a> {
-    /// The pod.
-    pod: &'a Pod,
+    /// It, in words.
+    who: String,
     /// The claim that it mounts.
     claim: &'a str,
     /// Whether it works for a Backup or another RestoreJob, and so ends by itself.
@@ -26,7 +28,7 @@ pub(super) struct Intruder<'a> {
 impl Intruder<'_> {
     /// The reason and what to say about it.
     pub(super) fn problem(&self) -> (Reason, String) {
-        let (pod, claim) = (self.pod.name_any(), self.claim);
+        let (name, claim) = (&self.who, self.claim);
         let who = if self.ends {
             "which works for a Backup or another RestoreJob"
         } else {
@@ -34,20 +36,23 @@ impl Intruder<'_> {
         };
         (
             Reason::TargetInUse,
-            format!("target claim {claim} is mounted by pod {pod}, {who}"),
+            format!("target claim {claim} is mounted by {name}, {who}"),
         )
     }
 }
 
 /// The claim of a RestoreJob's targets that a pod mounts, if the pod is not over.
 pub fn target_of<'a>(restore: &RestoreJob, pod: &'a Pod) -> Option<&'a str> {
-    let targets: Vec<&str> = claim_names(&restore.spec.target_volumes).collect();
-    let mut claims = claims_of(pod).into_iter();
-    claims.find(|claim| targets.contains(claim)).filter(|_| !is_over(pod))
+    target_among(restore, claims_of(pod)).filter(|_| !is_over(pod))
 }
 
-/// The first pod that mounts a target and is neither the workload's nor the restore's own; one that does not end by
-/// itself comes before those that do.
+fn target_among<'a>(restore: &RestoreJob, claims: Vec<&'a str>) -> Option<&'a str> {
+    let targets: Vec<&str> = claim_names(&restore.spec.target_volumes).collect();
+    claims.into_iter().find(|claim| targets.contains(claim))
+}
+
+/// Who mounts a target and is neither the workload's nor the restore's own; one that does not end by itself comes before
+/// those that do.
 pub(super) fn intruder(observed: &Observed) -> Option<Intruder<'_>> {
     let restore = &observed.restore;
     let ours = |pod: &Pod| pod.labels().get(LABEL_RESTORE_UID) == restore.metadata.uid.as_ref();
@@ -64,8 +69,25 @@ pub(super) fn intruder(observed: &Observed) -> Option<Intruder<'_>> {
             ends: [LABEL_BACKUP_UID, LABEL_RESTORE_UID]
                 .iter()
                 .any(|label| pod.labels().contains_key(*label)),
-            pod,
+            who: format!("pod {}", pod.name_any()),
         })
     });
-    intruders.min_by_key(|intruder| intruder.ends)
+    let between = || observed.others.iter().find_map(|job| at_work(restore, job));
+    intruders.min_by_key(|intruder| intruder.ends).or_else(between)
+}
+
+/// A Job that has no pod at the moment may have one again: between two attempts, or once there is room.
+fn at_work<'a>(restore: &RestoreJob, job: &'a Job) -> Option<Intruder<'a>> {
+    let goes = job.metadata.deletion_timestamp.is_some() || job_state(job) != JobState::Running;
+    // A restore that has not let its Job go, or has taken it back, holds nothing by it.
+    let rests = is_suspended(job) && job.labels().contains_key(LABEL_RESTORE_UID);
+    if goes || rests || is_ours(job, restore) {
+        return None;
+    }
+    let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    Some(Intruder {
+        claim: target_among(restore, claims_in(pod))?,
+        ends: true,
+        who: format!("job {}", job.name_any()),
+    })
 }

@@ -94,6 +94,7 @@ fn observe(on: &On<'_, RestoreJob>) -> Option<Observed> {
         workloads: vec![workload],
         pods: if waits { with("app", "db") } else { Vec::new() },
         mounting: if waits { mounting.cloned().collect() } else { Vec::new() },
+        others: on.list("").0,
         exclusive: Vec::new(),
         verify: on.get::<Job>(&restore::verify_job_name(found)),
         verify_pods: of_restore(ROLE_VERIFY),

@@ -9,6 +9,7 @@ mod absent;
 mod deletion;
 mod endings;
 mod history;
+mod one_writer;
 mod path;
 mod play;
 mod process;

@@ -30,15 +30,30 @@ impl World {
         for pod in self.pods().await {
             self.remove(&pods, &pod.name_any()).await;
         }
-        let owner = self.controller().await;
         for number in 0..replicas {
-            let name = format!("{SHOP}-{number}");
-            let mut pod = sample::pod(&self.namespace, &name, &format!("data-{name}"));
-            pod.metadata.owner_references = Some(vec![owner.clone()]);
-            self.create(&pods, &pod).await;
-            self.patch_status(&pods, &name, json!({"phase": "Running"})).await;
+            self.start_pod(number).await;
         }
         self.observe_workload(replicas).await;
+    }
+
+    /// Plays the workload's controller and kubelet: the pod of this number runs.
+    pub(crate) async fn start_pod(&self, number: i32) {
+        let owner = self.controller().await;
+        self.run_pod(
+            &format!("{SHOP}-{number}"),
+            &format!("data-{SHOP}-{number}"),
+            Some(owner),
+        )
+        .await;
+    }
+
+    /// A pod that runs with this claim, and belongs to whom it says.
+    pub(crate) async fn run_pod(&self, name: &str, claim: &str, owner: Option<OwnerReference>) {
+        let pods: Api<Pod> = self.api();
+        let mut pod = sample::pod(&self.namespace, name, claim);
+        pod.metadata.owner_references = owner.map(|owner| vec![owner]);
+        self.create(&pods, &pod).await;
+        self.patch_status(&pods, name, json!({"phase": "Running"})).await;
     }
 
     /// What owns the workload's pods: a `StatefulSet` itself, a Deployment by way of a `ReplicaSet`.

@@ -83,6 +83,7 @@ fn observed() -> Observed {
         holder: LockHolder::Nobody,
         pods: Vec::new(),
         mounting: Vec::new(),
+        others: Vec::new(),
         exclusive: Vec::new(),
         verify: None,
         verify_pods: Vec::new(),
@@ -111,12 +112,20 @@ fn end(decision: &Decision) -> (RestoreJobPhase, Reason) {
     }
 }
 
+/// What is decided then, if what is decided five seconds after the creation was written down.
+fn later(seen: &mut Observed, seconds: i64) -> Decision {
+    if let Some(Write::Status(status)) = decide(seen, at(5)).write {
+        seen.restore.status = (status.phase == Some(RestoreJobPhase::New)).then_some(*status);
+    }
+    decide(seen, at(seconds))
+}
+
 #[test]
 fn everything_that_can_be_refused_is_refused_before_anything_is_touched() {
     let refused = |change: &dyn Fn(&mut Observed), reason: Reason, text: &str| {
         let mut seen = observed();
         change(&mut seen);
-        let decision = decide(&seen, at(700));
+        let decision = later(&mut seen, 700);
         assert_eq!(end(&decision), (RestoreJobPhase::Failed, reason), "{decision:?}");
         assert!(event(&decision).unwrap().note.contains(text), "{decision:?}");
     };
@@ -198,7 +207,7 @@ fn what_cannot_be_read_is_waited_for() {
     };
     assert_eq!(status.conditions[0].reason, "InvalidObject");
     assert_eq!(
-        end(&decide(&seen, at(700))),
+        end(&later(&mut seen, 700)),
         (RestoreJobPhase::Failed, Reason::InvalidObject)
     );
 }
@@ -208,6 +217,38 @@ fn names_that_do_not_exist_have_a_grace() {
     let mut seen = observed();
     seen.backup = None;
     let Some(Write::Status(status)) = decide(&seen, at(5)).write else {
+        panic!()
+    };
+    assert_eq!(
+        (status.phase, status.conditions[0].reason.as_str()),
+        (Some(RestoreJobPhase::New), "NotFound")
+    );
+}
+
+#[test]
+fn a_time_without_the_service_ends_no_wait() {
+    // Applied while nobody looked, together with what it names.
+    let mut seen = observed();
+    seen.backup = None;
+    for first in [31, 86_400] {
+        seen.restore.status = None;
+        let Some(Write::Status(status)) = decide(&seen, at(first)).write else {
+            panic!()
+        };
+        assert_eq!(status.phase, Some(RestoreJobPhase::New), "after {first} s");
+        seen.restore.status = Some(*status);
+        assert!(decide(&seen, at(first + 29)).write.is_none());
+        assert_eq!(
+            end(&decide(&seen, at(first + 30))),
+            (RestoreJobPhase::Failed, Reason::NotFound)
+        );
+    }
+    // What was waited for was there, and something else is not: that may just be coming, too.
+    let mut seen = observed();
+    seen.holder = LockHolder::AtWork("other".to_owned());
+    later(&mut seen, 60);
+    (seen.holder, seen.backup) = (LockHolder::Nobody, None);
+    let Some(Write::Status(status)) = decide(&seen, at(300)).write else {
         panic!()
     };
     assert_eq!(

@@ -1,6 +1,6 @@
 //! Somebody starts the workload while a restore holds it.
 
-use holdfast_api::names::ANNOTATION_DAMAGED;
+use holdfast_api::names::{ANNOTATION_DAMAGED, LABEL_BACKUP_UID};
 
 use super::*;
 
@@ -184,6 +184,42 @@ fn a_job_of_a_former_restore_of_that_name_is_waited_for() {
     world.seen.write = None;
     world.settle();
     assert_eq!(world.seen.restore.phase(), RestoreJobPhase::Completed);
+}
+
+#[test]
+fn a_job_of_its_name_that_goes_by_itself_is_waited_for_and_no_longer_than_anything_else() {
+    let of_backup = json!({"name": "r1", "uid": "other", "labels": {LABEL_BACKUP_UID: "b-uid"}});
+    let going = json!({"name": "r1", "uid": "other", "deletionTimestamp": at(1).to_string()});
+    for metadata in [of_backup, going] {
+        let taken = || Some(serde_json::from_value(json!({"metadata": metadata})).unwrap());
+        // Before anything is stopped.
+        let mut world = world(Some(true), Some(WriteEnd::Restored));
+        world.step();
+        world.seen.write = taken();
+        for _ in 0..100 {
+            world.step();
+        }
+        assert_eq!(world.seen.restore.phase(), RestoreJobPhase::InProgressPhy);
+        world.now += 600;
+        world.settle();
+        world.failed_for(Reason::NameTaken);
+        assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
+        // While the workload is down: from then on it counts.
+        let mut world = super::world(Some(true), Some(WriteEnd::Restored));
+        while world.seen.verify.is_none() {
+            assert!(world.step());
+        }
+        world.now += 3600;
+        while world.suspend_lock().is_none() {
+            assert!(world.step());
+        }
+        world.seen.write = taken();
+        world.step();
+        assert_eq!(world.seen.restore.phase(), RestoreJobPhase::InProgressPhy);
+        world.seen.write = None;
+        world.settle();
+        assert_eq!(world.seen.restore.phase(), RestoreJobPhase::Completed);
+    }
 }
 
 #[test]

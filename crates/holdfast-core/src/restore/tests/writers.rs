@@ -29,7 +29,7 @@ fn a_pod_of_somebody_else_refuses_the_restore_before_anything_is_touched() {
         panic!()
     };
     assert_eq!(status.phase, Some(RestoreJobPhase::New), "it may just be leaving");
-    let decision = decide(&seen, at(31));
+    let decision = later(&mut seen, 36);
     assert_eq!(end(&decision), (RestoreJobPhase::Failed, Reason::TargetInUse));
     let note = &event(&decision).unwrap().note;
     assert!(note.contains("other-0") && note.contains("data-db-0"), "{note}");
@@ -46,7 +46,7 @@ fn a_backup_at_work_on_the_target_is_waited_for() {
         (status.phase, status.conditions[0].reason.as_str()),
         (Some(RestoreJobPhase::New), "TargetInUse")
     );
-    let decision = decide(&seen, at(700));
+    let decision = later(&mut seen, 700);
     assert_eq!(end(&decision), (RestoreJobPhase::Failed, Reason::TargetInUse));
 }
 
@@ -111,6 +111,67 @@ fn a_backup_that_came_with_the_stop_delays_the_first_byte_but_does_not_keep_the_
     world.failed_for(Reason::TargetInUse);
     assert!(!world.ever_written);
     assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
+}
+
+/// The Job of a Backup of the target, with these conditions.
+fn backup_job(conditions: &Value) -> Job {
+    let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "data-db-0"}}]);
+    serde_json::from_value(json!({
+        "metadata": {"name": "b2", "namespace": "ns", "labels": {LABEL_BACKUP_UID: "b2-uid"}},
+        "spec": {"template": {"spec": {"containers": [], "volumes": volumes}}},
+        "status": {"conditions": conditions}
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_backup_between_two_attempts_is_at_work_too() {
+    let mut seen = observed();
+    seen.others = vec![backup_job(&json!([]))];
+    let Some(Write::Status(status)) = decide(&seen, at(5)).write else {
+        panic!()
+    };
+    assert_eq!(
+        (status.phase, status.conditions[0].reason.as_str()),
+        (Some(RestoreJobPhase::New), "TargetInUse")
+    );
+    assert!(status.conditions[0].message.contains("job b2"), "{status:?}");
+    // Nor does the tool begin while it may come back.
+    let mut world = world(Some(true), Some(WriteEnd::Restored));
+    while world.suspend_lock().is_none() {
+        assert!(world.step());
+    }
+    world.seen.others = seen.others;
+    for _ in 0..40 {
+        world.step();
+    }
+    assert!(!world.ever_written);
+    world.seen.others = vec![backup_job(&json!([{"type": "Failed", "status": "True"}]))];
+    world.settle();
+    assert_eq!(world.seen.restore.phase(), RestoreJobPhase::Completed);
+    // Neither those that have ended or go, nor its own, nor those of other volumes.
+    let mut going = backup_job(&json!([]));
+    going.metadata.deletion_timestamp = Some(Time(at(1)));
+    let mut own = backup_job(&json!([]));
+    own.metadata.labels = Some([(LABEL_RESTORE_UID.to_owned(), "uid-r1".to_owned())].into());
+    let mut elsewhere = backup_job(&json!([]));
+    elsewhere.spec = None;
+    // A restore that was taken back.
+    let mut rests = backup_job(&json!([]));
+    rests.metadata.labels = Some([(LABEL_RESTORE_UID.to_owned(), "uid-r0".to_owned())].into());
+    rests.spec.as_mut().unwrap().suspend = Some(true);
+    let mut seen = observed();
+    seen.others = vec![
+        rests,
+        going,
+        own,
+        elsewhere,
+        backup_job(&json!([{"type": "Complete", "status": "True"}])),
+    ];
+    let Some(Write::Status(status)) = decide(&seen, at(5)).write else {
+        panic!()
+    };
+    assert_eq!(status.phase, Some(RestoreJobPhase::InProgressPhy));
 }
 
 #[test]
