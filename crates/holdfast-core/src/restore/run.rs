@@ -92,7 +92,7 @@ fn prepare(
         }
         LockHolder::Nobody | LockHolder::Over => {
             return match writers::intruder(observed) {
-                Some(intruder) if intruder.ends => wait_for(intruder),
+                Some(intruder) if intruder.ends => wait_for(&intruder),
                 Some(intruder) => {
                     let (reason, text) = intruder.problem();
                     untouched(observed, Some(workload), reason, text)
@@ -108,7 +108,7 @@ fn prepare(
         return verdict;
     }
     if let Some(intruder) = writers::intruder(observed) {
-        return in_use(observed, plan, workload, intruder, now);
+        return in_use(observed, plan, workload, &intruder, now);
     }
     let text = format!("restoring {} onto {}", work.backup.name, workload.title());
     let mut plan = Box::new(plan.clone());
@@ -133,7 +133,7 @@ fn given_up(observed: &Observed, work: &RestoreWork, workload: Option<&Workload>
 }
 
 /// A Backup at work on a target ends by itself.
-fn wait_for(intruder: Intruder<'_>) -> Verdict {
+fn wait_for(intruder: &Intruder<'_>) -> Verdict {
     let (reason, text) = intruder.problem();
     Verdict::Wait(reason, text)
 }
@@ -144,7 +144,7 @@ fn in_use(
     observed: &Observed,
     plan: &RestorePlan,
     workload: &Workload,
-    intruder: Intruder<'_>,
+    intruder: &Intruder<'_>,
     now: Timestamp,
 ) -> Verdict {
     let since = workload.suspend_lock().map_or(now, |lock| lock.since.0);
@@ -174,7 +174,7 @@ fn not_alone(observed: &Observed, plan: &RestorePlan, workload: &Workload) -> Op
         let text = "waiting for the pod of an earlier attempt to end";
         return Some(Verdict::Wait(Reason::Restoring, text.to_owned()));
     }
-    stopping(observed, workload).or_else(|| writers::intruder(observed).map(wait_for))
+    stopping(observed, workload).or_else(|| writers::intruder(observed).map(|intruder| wait_for(&intruder)))
 }
 
 /// Lets the restore Job go that was made, under the same conditions. Nothing of it has run, whatever else has become.
