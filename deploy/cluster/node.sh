@@ -23,7 +23,8 @@ link=holdfast$number
 # The one process in which all of the node lives, as the first node sees it.
 inner() { pgrep -P "$(cat "$hf_state/node-$name.pid")"; }
 node_ctr() { ctr -a "/proc/$(inner)/root$hf_socket" -n k8s.io "$@"; }
-ready() { [ "$(kubectl get node "$name" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}' 2>/dev/null)" = True ]; }
+# Its kubelet answers: what its Node says may be from before.
+ready() { kubectl get --raw "/api/v1/nodes/$name/proxy/healthz" >/dev/null && [ "$(kubectl get node "$name" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}' 2>/dev/null)" = True ]; }
 stopped() { ! alive "node-$name"; }
 images() { "$@" images ls -q | { grep -v '^sha256:' || true; } | sort; }
 
