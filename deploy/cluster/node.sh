@@ -26,7 +26,7 @@ node_ctr() { ctr -a "/proc/$(inner)/root$hf_socket" -n k8s.io "$@"; }
 # Its kubelet answers: what its Node says may be from before.
 ready() { kubectl get --raw "/api/v1/nodes/$name/proxy/healthz" >/dev/null && [ "$(kubectl get node "$name" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}' 2>/dev/null)" = True ]; }
 stopped() { ! alive "node-$name"; }
-images() { "$@" images ls -q | { grep -v '^sha256:' || true; } | sort; }
+images() { "$@" images ls | awk 'NR > 1 && $1 !~ /^sha256:/ {print $1, $3}' | sort; }
 
 connect() {
   ip link set "$link" up
@@ -62,11 +62,13 @@ boot() {
   ip link add "$link" type veth peer name eth0 netns "$(inner)"
   connect
   wait_for 30 "its containerd" node_ctr version
-  # What the first node has, since nothing can be pulled.
+}
+give_images() { # those of the first node, since nothing can be pulled
   local missing
-  missing=$(comm -13 <(images node_ctr) <(images ctr -a "$hf_socket" -n k8s.io))
+  missing=$(comm -13 <(images node_ctr) <(images ctr -a "$hf_socket" -n k8s.io) | cut -d' ' -f1)
   # shellcheck disable=SC2086
   [ -z "$missing" ] || ctr -a "$hf_socket" -n k8s.io images export - $missing | node_ctr images import - >/dev/null
+  node_ctr images check -q "name==localhost/holdfast/pause:1" | grep -q . || fail "$name did not take the images"
 }
 end_at_once() {
   stopped || kill -9 "$(cat "$hf_state/node-$name.pid")"
@@ -77,6 +79,7 @@ end_at_once() {
 case $verb in
   up)
     if stopped; then boot; else connect; fi
+    give_images
     wait_for 90 "node $name to be Ready" ready || { tail -n 5 "$home"/log/*.log >&2; exit 1; }
     ;;
   kill) end_at_once ;;
