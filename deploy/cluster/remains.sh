@@ -40,8 +40,17 @@ our_shims() { pgrep -f -- "containerd-shim.*-address $hf_socket" || true; }
 our_cgroups() { find /sys/fs/cgroup -depth -type d \( -path '*/holdfast' -o -path '*/holdfast/*' \) 2>/dev/null || true; }
 our_mounts() { awk -v a="$hf_state/" -v b="$hf_run/" '{gsub(/\\040/, " ", $2)} index($2, a) == 1 || index($2, b) == 1 || $2 == substr(a, 1, length(a) - 1) {print $2}' /proc/mounts | tac; }
 
+# remove_groups PATH: the empty cgroups of that path below each controller.
+remove_groups() {
+  local group
+  find /sys/fs/cgroup -depth -type d \( -path "*/$1" -o -path "*/$1/*" \) 2>/dev/null | while read -r group; do rmdir "$group" 2>/dev/null || true; done
+}
+# Every further node (see node.sh) ends with its first process.
+our_nodes() { find "$hf_state" -maxdepth 1 -name 'node-*.pid' -printf '%f\n' 2>/dev/null | sed 's/\.pid$//'; }
+
 remove_remains() {
   local pid name group mount
+  for name in $(our_nodes); do ! alive "$name" || kill -9 "$(cat "$hf_state/$name.pid")" 2>/dev/null || true; done
   for name in kubelet; do end $name 10; done
   # A group may end while it is looked at.
   for group in $(our_cgroups); do { cat "$group/cgroup.procs" 2>/dev/null || true; } | xargs -r kill -9 2>/dev/null || true; done
@@ -53,9 +62,9 @@ remove_remains() {
   # A second pass: what ended late, and mounts over mounts.
   for pid in $(our_shims); do kill -9 "$pid" 2>/dev/null || true; done
   our_mounts | while read -r mount; do umount -l "$mount" 2>/dev/null || true; done
-  for group in $(our_cgroups); do rmdir "$group" 2>/dev/null || true; done
+  remove_groups holdfast
   ip -o link show type veth 2>/dev/null | awk -F'[ @:]+' '/master holdfast-cni0/ {print $2}' | while read -r name; do ip link del "$name" 2>/dev/null || true; done
-  for name in holdfast-cni0 holdfast0; do ip link del $name 2>/dev/null || true; done
+  for name in holdfast-cni0 holdfast{0,2,3,4,5,6,7,8,9}; do ip link del $name 2>/dev/null || true; done
   for name in "ip kube-proxy" "ip6 kube-proxy" "inet holdfast-cluster"; do nft delete table $name 2>/dev/null || true; done
   find /var/log/containers -type l -lname "$hf_state/*" -delete 2>/dev/null || true
   rm -f /var/lib/cni/results/holdfast-cluster-* 2>/dev/null || true
@@ -84,8 +93,8 @@ list_remains() {
   pgrep -fa "$hf_state" | grep -v "$$" | sed 's/^/process /' || true
   our_mounts | sed 's/^/mount /'
   our_cgroups | sed 's/^/cgroup /'
-  for name in holdfast-cni0 holdfast0; do ! ip link show $name >/dev/null 2>&1 || echo "link $name"; done
-  ip route show | grep -E "holdfast0|10\.96\.0\.0|10\.244\.0\.0" | sed 's/^/route /' || true
+  for name in holdfast-cni0 holdfast{0,2,3,4,5,6,7,8,9}; do ! ip link show $name >/dev/null 2>&1 || echo "link $name"; done
+  ip route show | grep -E "holdfast|10\.96\.0\.0|10\.244\.0\.0" | sed 's/^/route /' || true
   nft list tables 2>/dev/null | grep -E 'kube-proxy|holdfast-cluster' | sed 's/^/nft /' || true
   nft list ruleset 2>/dev/null | grep -oE 'KUBE-[A-Z0-9-]+|CNI-[A-Z0-9-]+' | sort -u | sed 's/^/chain /' || true
   for name in "$hf_state" "$hf_run" $hf_before; do [ ! -e "$name" ] || echo "folder $name"; done

@@ -47,7 +47,7 @@ nft -f - <<N
 table inet holdfast-cluster {
   chain forward {
     type filter hook forward priority -10; policy accept;
-    iifname "holdfast-cni0" oifname != { "holdfast-cni0", "holdfast0" } drop
+    iifname "holdfast*" oifname != "holdfast*" drop
   }
 }
 N

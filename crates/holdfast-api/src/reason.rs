@@ -143,6 +143,7 @@ reasons! {
     ContainerConfig: Own, Both, Trouble, "The container cannot be created: a Secret, ConfigMap or key that it needs is missing.";
     JobSuspended: Own, Conditions, Trouble, "Somebody, perhaps a queueing controller, has suspended the Job: it goes on when spec.suspend of the Job is false again.";
     NodeCordoned: Own, Both, Trouble, "The database's node is cordoned, and nothing new is started there: the run goes on after kubectl uncordon.";
+    NodeNotReady: Own, Both, Trouble, "The pod is on a node that is not Ready, and nobody can tell what becomes of it there: bring the node back; once it is certain that it is off, remove it or give it the taint node.kubernetes.io/out-of-service.";
     JobRunning: Own, Conditions, Progress, "The tool is at work.";
     BackupJobFailed: Original, Both, Trouble, "The backup's Job failed: see the message and the tool's log.";
     ToolFailed: Own, Both, Trouble, "The tool ended with an error: see the end of its log in the message.";

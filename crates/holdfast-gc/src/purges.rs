@@ -1,6 +1,6 @@
 //! Removes the files of deleted Backups, volume by volume.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use holdfast_api::{Backup, BackupStatus, ObjectMetaExt as _, condition::Reason};
 use holdfast_core::{
@@ -22,7 +22,7 @@ use holdfast_runtime::{
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
     batch::v1::Job,
-    core::v1::{PersistentVolumeClaim, Pod},
+    core::v1::{Node, PersistentVolumeClaim, Pod},
 };
 use kube::{Api, ResourceExt as _, api::ListParams};
 
@@ -244,6 +244,10 @@ impl VolumePass<'_> {
         }
         tracing::info!(job = %Key::of(&**job), why = ?over, "purge job removed");
         let purges = &mut self.observed.volume.purges;
+        if over == Over::Lost {
+            let lost = purges.iter().find(|purge| purge.job.metadata.uid == job.metadata.uid);
+            memory.history(|history| lost.into_iter().for_each(|purge| history.lost(purge)));
+        }
         purges.retain(|purge| purge.job.metadata.uid != job.metadata.uid);
         self.context.metrics.freed(freed);
         match over {
@@ -253,7 +257,8 @@ impl VolumePass<'_> {
                 self.context.metrics.purged(batch.entries.len(), seconds);
             }
             Over::Split | Over::Retry => memory.history(|history| history.failed(batch)),
-            Over::Needless => {}
+            Over::Returned => memory.history(|history| history.returned(batch)),
+            Over::Needless | Over::Lost => {}
         }
         Ok(Written::Stored)
     }
@@ -294,13 +299,31 @@ async fn observe(context: &Context, key: &Key) -> Result<Volume, WriteError> {
         let pods = pods(context, &job).await?;
         purges.push(Purge { job, batch, pods });
     }
+    let nodes = nodes(context, &purges).await?;
     Ok(Volume {
         namespace: key.namespace.clone(),
         claim: key.name.clone(),
         purges,
         waiting: context.index().waiting(&at(key)),
         retry: SignedDuration::from_secs(i64::from(context.args.purge_retry_seconds)),
+        nodes,
     })
+}
+
+/// The nodes on which purges may be lost. Who may not read nodes leaves it to people to end their pods.
+async fn nodes(context: &Context, purges: &[Purge]) -> Result<Vec<Arc<Node>>, WriteError> {
+    let now = clock::now();
+    let names: BTreeSet<&str> = purges.iter().flat_map(|purge| purge.nodes(now)).collect();
+    let api: Api<Node> = Api::all(context.service.client.clone());
+    let mut nodes = Vec::new();
+    for name in names {
+        match write::get(&api, name).await {
+            Ok(node) => nodes.extend(node.map(Arc::new)),
+            Err(WriteError::Refused(_)) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(nodes)
 }
 
 /// A Job with its batch, if it is a purge of ours on this volume.

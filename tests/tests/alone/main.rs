@@ -5,6 +5,7 @@
 mod bus;
 mod installation;
 mod leaders;
+mod node;
 #[allow(dead_code)] // The other tests use the rest of it.
 #[path = "../path/scene.rs"]
 mod scene;

@@ -11,12 +11,12 @@ use super::children::{LOOK_AGAIN, failed_text, is_fresh, is_ours, newest, report
 use super::finish;
 use super::job::{KEPT_SECONDS, agent_environment, annotations, labels};
 use super::observed::{Observed, Read, Write};
-use super::trouble::{tell, trouble_of};
+use super::trouble::{created, tell, trouble_of};
 use super::verdict::Verdict;
 use crate::decision::{Child, Kind, Target};
 use crate::pod::{
-    AgentJob, Demands, JobState, Mode, agent_container, agent_job, failure, is_over, job_state, repository_access,
-    tolerations_of,
+    AgentJob, Demands, JobState, Mode, agent_container, agent_job, failure, is_over, is_undead, job_state,
+    repository_access, tolerations_of,
 };
 
 /// The container of a report Job.
@@ -78,6 +78,11 @@ pub(super) fn read_seal(
     }
     if job_state(job) == JobState::Running {
         let pod = newest(&observed.report_pods.items, |pod| !is_over(pod));
+        // Its node is lost, and the Job would wait for it: reading twice does no harm. One of an earlier Job may be left.
+        let own = pod.filter(|pod| created(*pod, now) >= created(job, now));
+        if own.is_some_and(|pod| is_undead(pod, now)) {
+            return Verdict::Write(Write::Delete(Target::exactly(Kind::Job, job)));
+        }
         if let Some(trouble) = trouble_of(job, pod, now) {
             return tell(observed, trouble);
         }

@@ -18,7 +18,7 @@ use super::observed::{Observed, Problem, Read, Write};
 use super::plan;
 use super::report::read_seal;
 use super::stop::{stop, stop_reason};
-use super::trouble::{created, hold_out};
+use super::trouble::{created, hold_out, lost};
 use super::verdict::{Surroundings, Verdict};
 use crate::decision::Child;
 use crate::naming;
@@ -205,6 +205,9 @@ fn running(observed: &Observed, plan: &BackupPlan, work: &JobWork, job: &Job, no
         return Verdict::Stop(failure.reason, failure.message);
     }
     let pending = pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Pending");
+    if !pending && let Some(verdict) = lost(observed, pod, now) {
+        return verdict;
+    }
     if let Some(trouble) = trouble(pod, now) {
         return hold_out(observed, trouble, created(pod, now), now);
     }

@@ -2,46 +2,75 @@
 
 use holdfast_api::condition::Reason;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Node, Pod},
+};
+use kube::ResourceExt as _;
 
 use super::children::{LOOK_AGAIN, is_ours, newest};
 use super::observed::{Observed, Pods, Read};
 use super::verdict::Verdict;
 use crate::decision::Seen;
-use crate::pod::{JobState, Trouble, are_told_by_events, is_over, job_state, words};
+use crate::pod::{JobState, Trouble, are_told_by_events, is_over, is_silent, job_state, not_ready, words};
 
 /// What events are read about, and where a pod is bound to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Troubled {
     /// The uids of a Job without a pod, of a pod that does not start, of a claim without a volume.
     pub uids: Vec<String>,
-    /// The node that a pod without one has to run on.
+    /// The node of that pod, or the one that a pod without a node has to run on.
     pub node: Option<String>,
 }
 
 /// What to read events about when a run does not get on.
 pub fn in_trouble(observed: &Observed) -> Troubled {
-    let at_work = |job: &&Job| is_ours(job, &observed.backup) && job_state(job) == JobState::Running;
-    let find = |job: &Seen<Job>, pods: &Pods| {
-        let job = job.get().filter(at_work)?;
-        let pod = newest(&pods.items, |pod| !is_over(pod));
-        let placed = pod.is_none_or(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some()));
-        let uid = pod.map_or(&job.metadata.uid, |pod| &pod.metadata.uid);
-        Some((uid.clone().filter(|_| placed), placed))
-    };
-    let found = find(&observed.job, &observed.pods);
-    let bound = found.as_ref().is_some_and(|(_, placed)| !placed);
-    let found = found.or_else(|| find(&observed.report, &observed.report_pods));
+    let planned = || observed.plan().map(|plan| plan.source.node_name.clone());
+    let run = at_work(observed, &observed.job, &observed.pods);
+    let run = run.map(|(uid, node, placed)| (uid, node.or_else(|| planned().filter(|_| !placed))));
+    let report = || at_work(observed, &observed.report, &observed.report_pods).map(|(uid, node, _)| (uid, node));
+    let (uid, node) = run.or_else(report).unwrap_or_default();
     let volume = |claim: &k8s_openapi::api::core::v1::PersistentVolumeClaim| super::finish::volume_name(claim);
     let claim = observed.claim.get().filter(|claim| volume(claim).is_none());
-    let uids = found.and_then(|(uid, _)| uid).into_iter();
+    let claim = claim.and_then(|claim| claim.metadata.uid.clone());
     Troubled {
-        uids: uids.chain(claim.and_then(|claim| claim.metadata.uid.clone())).collect(),
-        node: observed
-            .plan()
-            .filter(|_| bound)
-            .map(|plan| plan.source.node_name.clone()),
+        uids: uid.into_iter().chain(claim).collect(),
+        node,
     }
+}
+
+/// Of a Job that runs: the uid of its pod, if that has a node, or its own if there is no pod; the node; and whether
+/// there is no pod without one.
+fn at_work(observed: &Observed, job: &Seen<Job>, pods: &Pods) -> Option<(Option<String>, Option<String>, bool)> {
+    let job = job
+        .get()
+        .filter(|job| is_ours(job, &observed.backup) && job_state(job) == JobState::Running)?;
+    let pod = newest(&pods.items, |pod| !is_over(pod));
+    let node = pod.and_then(node_of).map(str::to_owned);
+    let placed = pod.is_none() || node.is_some();
+    let uid = pod.map_or(&job.metadata.uid, |pod| &pod.metadata.uid);
+    Some((uid.clone().filter(|_| placed), node, placed))
+}
+
+fn node_of(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref()
+}
+
+/// Tells of a running pod whose node is not Ready, for as long as that lasts: it may go on there, and has until its
+/// deadline. None where the pod or its node is not lost.
+pub(super) fn lost(observed: &Observed, pod: &Pod, now: Timestamp) -> Option<Verdict> {
+    if !is_silent(pod, now) {
+        return None;
+    }
+    if observed.events.is_none() {
+        return Some(Verdict::Read(Read::Events));
+    }
+    let why = observed
+        .node
+        .as_deref()
+        .filter(|node| node.metadata.name.as_deref() == node_of(pod));
+    let message = format!("pod `{}` runs on a lost node: {}", pod.name_any(), not_ready(why?)?);
+    Some(Verdict::Quote(Reason::NodeNotReady, message, LOOK_AGAIN * 6))
 }
 
 /// Tells of a trouble until it has lasted too long, then stops the run with it. A cordoned node is waited for as long as
@@ -100,6 +129,16 @@ fn explained(observed: &Observed, trouble: Trouble, last: bool) -> Told {
         let reason = Reason::NodeCordoned;
         return Told::Now(Trouble { reason, message }, true);
     }
+    if let Some(why) = observed
+        .node
+        .as_deref()
+        .filter(|node| is_bound_to(observed, node))
+        .and_then(not_ready)
+    {
+        let message = format!("{why}; {}", trouble.message);
+        let reason = Reason::NodeNotReady;
+        return Told::Now(Trouble { reason, message }, true);
+    }
     match words(events) {
         Some(words) => {
             let message = format!("{}: {words}", trouble.message);
@@ -111,11 +150,14 @@ fn explained(observed: &Observed, trouble: Trouble, last: bool) -> Told {
 
 /// The node that the run is bound to, if it takes no new pods.
 fn cordoned(observed: &Observed) -> Option<&str> {
-    let bound = observed.plan()?.source.node_name.as_str();
-    let node = observed.node.as_ref()?;
-    let is_it = node.metadata.name.as_deref() == Some(bound);
+    let node = observed.node.as_deref().filter(|node| is_bound_to(observed, node))?;
     let closed = node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true));
-    (is_it && closed).then_some(bound)
+    node.metadata.name.as_deref().filter(|_| closed)
+}
+
+/// Whether this is the node that the pod that does not get on is on, or has to be.
+fn is_bound_to(observed: &Observed, node: &Node) -> bool {
+    node.metadata.name.is_some() && node.metadata.name == in_trouble(observed).node
 }
 
 /// When a pod or Job was made.

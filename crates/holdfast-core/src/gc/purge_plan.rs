@@ -5,17 +5,20 @@
 //! others go on meanwhile.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use holdfast_api::condition::Reason;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Node, Pod},
+};
 use kube::ResourceExt as _;
 
 use super::{BATCH_MAX, BackupSummary, Batch, Entry, Outcome, freed, outcome};
-use crate::pod::{Trouble, finished_at};
+use crate::pod::{JobState, Trouble, finished_at, is_silent, job_state, kept_off, not_ready};
 
 /// How often a Job at work is looked at when nothing changes.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
@@ -37,6 +40,25 @@ pub struct Purge {
     pub pods: Vec<Arc<Pod>>,
 }
 
+impl Purge {
+    /// The nodes that have to be looked at: those of pods of which nobody tells any more, and those that the Job is kept
+    /// off.
+    pub fn nodes(&self, now: Timestamp) -> Vec<&str> {
+        if job_state(&self.job) != JobState::Running {
+            return Vec::new();
+        }
+        let silent = self.pods.iter().filter(|pod| is_silent(pod, now));
+        silent
+            .filter_map(|pod| node_of(pod))
+            .chain(kept_off(&self.job))
+            .collect()
+    }
+}
+
+fn node_of(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref()
+}
+
 /// Everything that a step rests on.
 #[derive(Clone, Debug)]
 pub struct Volume {
@@ -50,6 +72,8 @@ pub struct Volume {
     pub waiting: Vec<Arc<BackupSummary>>,
     /// How long after a failure the first new try begins.
     pub retry: SignedDuration,
+    /// The nodes that [`Purge::nodes`] names, as far as they exist.
+    pub nodes: Vec<Arc<Node>>,
 }
 
 /// What failed before. Losing it costs time, nothing else.
@@ -59,6 +83,8 @@ pub struct History {
     limits: HashMap<String, usize>,
     /// By uid: how often it failed alone.
     failures: HashMap<String, u32>,
+    /// By uid: the nodes on which a Job for it was lost.
+    lost_on: HashMap<String, BTreeSet<String>>,
 }
 
 impl History {
@@ -74,10 +100,38 @@ impl History {
         }
     }
 
+    /// Notes a Job that is given up because its node is lost: the next one is kept off it.
+    pub fn lost(&mut self, purge: &Purge) {
+        let on = purge.pods.iter().filter_map(|pod| node_of(pod));
+        let nodes: BTreeSet<&str> = on.chain(kept_off(&purge.job)).collect();
+        for entry in &purge.batch.entries {
+            let known = self.lost_on.entry(entry.uid.clone()).or_default();
+            known.extend(nodes.iter().copied().map(str::to_owned));
+        }
+    }
+
+    /// Notes that the nodes which a batch was kept off are back.
+    pub fn returned(&mut self, batch: &Batch) {
+        for entry in &batch.entries {
+            self.lost_on.remove(&entry.uid);
+        }
+    }
+
+    /// The nodes that a Job for this batch is kept off.
+    pub(super) fn keep_off(&self, batch: &Batch) -> BTreeSet<String> {
+        let entries = batch.entries.iter();
+        entries
+            .filter_map(|entry| self.lost_on.get(&entry.uid))
+            .flatten()
+            .cloned()
+            .collect()
+    }
+
     /// Forgets a Backup that is gone.
     pub fn forget(&mut self, uid: &str) {
         self.limits.remove(uid);
         self.failures.remove(uid);
+        self.lost_on.remove(uid);
     }
 
     fn wait(&self, uid: &str, first: SignedDuration) -> SignedDuration {
@@ -97,6 +151,10 @@ pub enum Over {
     Retry,
     /// Nothing that it should remove waits any more.
     Needless,
+    /// The node of its pod is lost, and the Job would wait for it.
+    Lost,
+    /// It has no node, and one that it was kept off is back.
+    Returned,
 }
 
 /// The next step: at most one write.
@@ -183,9 +241,47 @@ fn look(volume: &Volume, purge: &Purge, history: &History, now: Timestamp) -> Se
     };
     match outcome {
         Outcome::Purged => Seen::Do(Step::Release(Arc::clone(first))),
-        Outcome::Working(trouble) => working(purge, &present, trouble),
+        Outcome::Working(trouble) => match lost(volume, purge, now) {
+            Some(why) => given_up(purge, &present, why),
+            None if may_return(volume, purge) => remove(purge, Over::Returned),
+            None => working(purge, &present, trouble),
+        },
         Outcome::Failed(..) if purge.batch.entries.len() > 1 => remove(purge, Over::Split),
         Outcome::Failed(reason, why) => failed(volume, purge, first, (reason, why), history, now),
+    }
+}
+
+/// Why the node of a purge's pod is not Ready, if nobody tells of the pod any more.
+fn lost(volume: &Volume, purge: &Purge, now: Timestamp) -> Option<String> {
+    purge.pods.iter().filter(|pod| is_silent(pod, now)).find_map(|pod| {
+        let node = volume
+            .nodes
+            .iter()
+            .find(|node| node.metadata.name.as_deref() == node_of(pod));
+        Some(format!("pod `{}`: {}", pod.name_any(), not_ready(node?)?))
+    })
+}
+
+/// Whether no node takes a purge that was kept off one which is Ready again.
+fn may_return(volume: &Volume, purge: &Purge) -> bool {
+    let without = purge.pods.iter().all(|pod| node_of(pod).is_none());
+    let back = |name: &str| {
+        let node = volume
+            .nodes
+            .iter()
+            .find(|node| node.metadata.name.as_deref() == Some(name));
+        node.is_some_and(|node| not_ready(node).is_none())
+    };
+    without && kept_off(&purge.job).into_iter().any(back)
+}
+
+/// A purge on a lost node is told of and then begun elsewhere. Whatever goes on there does no harm: each of them removes
+/// only what bears the uid.
+fn given_up(purge: &Purge, present: &[&Arc<BackupSummary>], why: String) -> Seen {
+    let reason = Reason::NodeNotReady;
+    match working(purge, present, Some(Trouble { reason, message: why })) {
+        Seen::Work => remove(purge, Over::Lost),
+        told => told,
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     decision::{self, Child, Event, Kind, Seen, Target, without_finalizer},
-    pod::{AgentJob, Demands, JobState, are_told_by_events, job_state, words},
+    pod::{AgentJob, Demands, JobState, are_told_by_events, job_state, keep_off_nodes, words},
     settings::DataPods,
 };
 
@@ -145,7 +145,7 @@ pub fn decide(observed: &Observed, history: &History, now: Timestamp) -> Plan {
     let decision = match &step {
         Step::Rest(None) => Decision::wait(),
         Step::Rest(Some(wait)) => Decision::after(*wait),
-        Step::Create(batch) => return create(observed, batch.clone(), now),
+        Step::Create(batch) => return create(observed, batch.clone(), history, now),
         Step::Release(backup) => release(backup),
         Step::Tell {
             backup,
@@ -206,7 +206,7 @@ fn say(
     }
 }
 
-fn create(observed: &Observed, batch: Batch, now: Timestamp) -> Plan {
+fn create(observed: &Observed, batch: Batch, history: &History, now: Timestamp) -> Plan {
     if let Some(obstacle) = observed.obstacle.as_ref().filter(|obstacle| obstacle.batch == batch) {
         return hindered(observed, obstacle, now);
     }
@@ -229,6 +229,7 @@ fn create(observed: &Observed, batch: Batch, now: Timestamp) -> Plan {
         AgentJob {
             image_pull_secrets: pull_secrets(&batch, waiting),
             security: security(&batch, waiting),
+            affinity: keep_off_nodes(history.keep_off(&batch)),
             data_pods: observed.data_pods.clone(),
             demands: observed.demands,
             ..AgentJob::default()

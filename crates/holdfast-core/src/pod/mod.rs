@@ -19,11 +19,13 @@ pub use demands::{Demands, LABEL_ENFORCED, security_of};
 pub use failure::{Failure, agent_result, counts, failure, failure_beside, result_beside};
 pub use job::{AgentJob, agent_job, tolerations_of};
 pub use location::{Mode, REPOSITORY_DIR, RepositoryAccess, backup_dir, repository_access, repository_volume_of};
-pub use node::{node_matches, pin_to_node};
+pub use node::{keep_off_nodes, kept_off, node_matches, not_ready, pin_to_node};
 pub use parts::{
     BIN_DIR, BIN_VOLUME, PREPARE_CONTAINER, agent_command, agent_container, bin_mount, bin_volume, container_name, env,
     env_value, pod_uid_env, prepare_container, pull_secrets, secret_env, tool_security_context, zero_limits,
 };
-pub use state::{JobState, Trouble, finished_at, is_over, is_suspended, job_state, podless, trouble};
+pub use state::{
+    JobState, Trouble, finished_at, is_over, is_silent, is_suspended, is_undead, job_state, podless, trouble,
+};
 pub use tool::{needs_values, planned_tool, tool_environment, windows_line_end};
 pub use words::{are_told_by_events, words};

@@ -1,16 +1,55 @@
 //! Which node a pod of ours must, or may, run on.
 
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
     Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm,
 };
 
+use super::state::cut;
+
 /// Requires the node of that name. By `matchFields`, which is exact where the label
 /// `kubernetes.io/hostname` may differ; the scheduler still checks everything else, unlike with `spec.nodeName`.
 pub fn pin_to_node(node: &str) -> Affinity {
+    by_name("In", vec![node.to_owned()])
+}
+
+/// Forbids the nodes of these names.
+pub fn keep_off_nodes(nodes: impl IntoIterator<Item = String>) -> Option<Affinity> {
+    let nodes: Vec<String> = nodes.into_iter().collect();
+    (!nodes.is_empty()).then(|| by_name("NotIn", nodes))
+}
+
+/// The nodes that [`keep_off_nodes`] has forbidden to the pods of a Job.
+pub fn kept_off(job: &Job) -> Vec<&str> {
+    let pod = job.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+    let affinity = pod.and_then(|pod| pod.affinity.as_ref()?.node_affinity.as_ref());
+    let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+    let terms = required.map(|required| required.node_selector_terms.as_slice());
+    let fields = terms
+        .unwrap_or_default()
+        .iter()
+        .flat_map(|term| term.match_fields.iter().flatten());
+    fields
+        .filter(|field| field.operator == "NotIn")
+        .flat_map(|field| field.values.iter().flatten())
+        .map(String::as_str)
+        .collect()
+}
+
+/// Why a node is not Ready, in the words of its condition; none if it is, or says nothing of it.
+pub fn not_ready(node: &Node) -> Option<String> {
+    let name = node.metadata.name.as_deref().unwrap_or_default();
+    let conditions = node.status.as_ref()?.conditions.as_deref()?;
+    let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    let why = cut(ready.message.as_deref().unwrap_or_default());
+    (ready.status != "True").then(|| format!("node {name} is not Ready: {why}"))
+}
+
+fn by_name(operator: &str, nodes: Vec<String>) -> Affinity {
     let field = NodeSelectorRequirement {
         key: "metadata.name".to_owned(),
-        operator: "In".to_owned(),
-        values: Some(vec![node.to_owned()]),
+        operator: operator.to_owned(),
+        values: Some(nodes),
     };
     let term = NodeSelectorTerm {
         match_expressions: None,

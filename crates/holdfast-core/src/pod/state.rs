@@ -102,6 +102,33 @@ pub fn is_over(pod: &Pod) -> bool {
     matches!(phase(pod), "Succeeded" | "Failed")
 }
 
+/// Whether a pod should be gone by now: deleted, not over, and past the time that it was given. Nobody ends it where its
+/// node is lost.
+pub fn is_undead(pod: &Pod, now: Timestamp) -> bool {
+    let deleted = pod.metadata.deletion_timestamp.as_ref();
+    !is_over(pod) && deleted.is_some_and(|time| now.duration_since(time.0) >= SETTLING)
+}
+
+/// Whether kubelet may have stopped telling of a pod: it should be gone by now, or it is not Ready although all its
+/// containers are, which only the node controller says, of pods on a node that it has not heard of.
+pub fn is_silent(pod: &Pod, now: Timestamp) -> bool {
+    let unready = condition(pod, "Ready").is_some_and(|ready| ready.status == "False");
+    let containers = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_deref());
+    let all_ready = containers.is_some_and(|all| !all.is_empty() && all.iter().all(|one| one.ready));
+    is_undead(pod, now) || is_untaken(pod, now) || (!is_over(pod) && unready && all_ready)
+}
+
+/// Whether a pod has had a node for a while, and its kubelet has not taken it up.
+fn is_untaken(pod: &Pod, now: Timestamp) -> bool {
+    let taken = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+    let scheduled = condition(pod, "PodScheduled").filter(|condition| condition.status == "True");
+    let since = scheduled.and_then(|condition| condition.last_transition_time.as_ref());
+    !is_over(pod) && !taken && since.is_some_and(|since| now.duration_since(since.0) >= SETTLING)
+}
+
 /// Why a pod that should start does not, if there is a reason by now: not scheduled, an image that cannot be had,
 /// volumes that are not mounted, a container that cannot be made.
 pub fn trouble(pod: &Pod, now: Timestamp) -> Option<Trouble> {
@@ -179,11 +206,17 @@ fn unsettled(pod: &Pod, now: Timestamp) -> Option<Trouble> {
     if now.duration_since(since) < SETTLING {
         return None;
     }
-    let ready = condition(pod, "PodReadyToStartContainers")?;
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let Some(ready) = condition(pod, "PodReadyToStartContainers") else {
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref())?;
+        return is_untaken(pod, now).then(|| Trouble {
+            reason: Reason::PodPending,
+            message: format!("pod `{name}` was given to node {node}, which has not taken it up yet"),
+        });
+    };
     if ready.status == "True" {
         return None;
     }
-    let name = pod.metadata.name.as_deref().unwrap_or_default();
     let claims: Vec<&str> = pod
         .spec
         .iter()

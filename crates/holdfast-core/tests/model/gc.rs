@@ -232,6 +232,7 @@ impl VolumePass {
             purges: purges.collect(),
             waiting: Vec::new(),
             retry: SignedDuration::from_mins(1),
+            nodes: Vec::new(),
         };
         volume::Observed {
             agent_image: "agent:1".to_owned(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use holdfast_api::BackupPhase;
 use holdfast_api::agent::{AgentResult, Outcome};
 use holdfast_api::condition::Reason;
-use k8s_openapi::api::core::v1::Event;
+use k8s_openapi::api::core::v1::{Event, Node};
 use serde_json::{Value, json};
 
 use super::world::{
@@ -113,7 +113,7 @@ fn what_events_are_read_about_follows_what_does_not_get_on() {
         found,
         Troubled {
             uids: vec!["pod-uid".to_owned(), "claim-uid".to_owned()],
-            node: None
+            node: Some("node-a".to_owned())
         }
     );
     observed.events = Some(vec![
@@ -312,4 +312,84 @@ fn what_namespaces_demand_is_asked_before_a_job() {
     observed.demands = None;
     asks(&decide(&observed, at(1)), Read::Demands);
     assert!(!matches!(decide(&planned(), at(1)).write, Some(Write::Status(_))));
+}
+
+fn lost_node(ready: bool) -> Option<Arc<Node>> {
+    let status = if ready { "True" } else { "Unknown" };
+    let node = json!({"metadata": {"name": "node-a"}, "status": {"conditions": [
+        {"type": "Ready", "status": status, "message": "Kubelet stopped posting node status."}]}});
+    Some(Arc::new(serde_json::from_value(node).expect("a node")))
+}
+
+/// A pod on node-a, as the API server has it.
+fn placed(status: &Value) -> Pods {
+    let mut pod = job_pod("b1-x", 2, status);
+    Arc::make_mut(&mut pod).spec.as_mut().expect("a spec").node_name = Some("node-a".to_owned());
+    pods(vec![pod])
+}
+
+#[test]
+fn a_run_on_a_lost_node_is_told_of_until_its_deadline() {
+    let container = json!({"name": "b1", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+        "state": {"running": {}}});
+    // What only the node controller says: not Ready, while kubelet's last word was that its containers are.
+    let unheard = json!({"phase": "Running", "startTime": at(2).to_string(), "containerStatuses": [container],
+        "conditions": [{"type": "Ready", "status": "False"}]});
+    let mut observed = started();
+    observed.pods = placed(&unheard);
+    observed.events = None;
+    asks(&decide(&observed, at(60)), Read::Events);
+    assert_eq!(in_trouble(&observed).node.as_deref(), Some("node-a"));
+    observed.events = Some(Vec::new());
+    observed.node = lost_node(false);
+    for second in [60, LATE + 60] {
+        let (reason, message) = told(&decide(&observed, at(second)));
+        assert_eq!(reason, "NodeNotReady");
+        assert!(
+            message.contains("`b1-x`") && message.contains("node node-a is not Ready: Kubelet stopped"),
+            "{message}"
+        );
+    }
+    settle(&mut observed, 60);
+    observed.events = Some(Vec::new());
+    waits(&decide(&observed, at(80)));
+    // The node is back, and so is the run.
+    let mut heard = unheard.clone();
+    heard["conditions"][0]["status"] = json!("True");
+    observed.pods = placed(&heard);
+    observed.node = lost_node(true);
+    assert!(written(&decide(&observed, at(90))).waiting.is_none());
+}
+
+#[test]
+fn a_pod_that_a_lost_node_never_took_up_ends_the_run_with_the_node_named() {
+    let given = json!({"phase": "Pending", "conditions": [
+        {"type": "PodScheduled", "status": "True", "lastTransitionTime": at(2).to_string()}]});
+    let mut observed = started();
+    observed.pods = placed(&given);
+    observed.events = Some(Vec::new());
+    observed.node = lost_node(true);
+    waits(&decide(&observed, at(5)));
+    let (reason, message) = told(&decide(&observed, at(9)));
+    assert_eq!(reason, "PodPending");
+    assert!(message.contains("node node-a, which has not taken it up"), "{message}");
+    observed.node = lost_node(false);
+    assert_eq!(told(&decide(&observed, at(60))).0, "NodeNotReady");
+    let stop = written(&decide(&observed, at(LATE + 9)))
+        .plan
+        .and_then(|plan| plan.stop);
+    let stop = stop.expect("a stop");
+    assert_eq!(stop.reason, "NodeNotReady");
+    assert!(stop.text.contains("node node-a is not Ready"), "{}", stop.text);
+}
+
+#[test]
+fn a_pod_that_no_node_takes_because_its_own_is_lost_names_the_node() {
+    let mut observed = started();
+    observed.pods = pods(vec![job_pod("b1-x", 2, &unscheduled())]);
+    observed.events = Some(Vec::new());
+    observed.node = lost_node(false);
+    let (reason, message) = told(&decide(&observed, at(60)));
+    assert_eq!(reason, "NodeNotReady");
+    assert!(message.contains(UNSCHEDULED), "{message}");
 }

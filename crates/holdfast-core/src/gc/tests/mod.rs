@@ -1,4 +1,5 @@
 mod deletion;
+mod lost;
 mod purging;
 mod retention;
 mod retirement;

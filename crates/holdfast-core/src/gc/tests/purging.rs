@@ -82,6 +82,7 @@ pub(super) fn volume(purges: Vec<Purge>, names: &[&str]) -> Volume {
         purges,
         waiting: names.iter().map(|name| waiting(name)).collect(),
         retry: RETRY,
+        nodes: Vec::new(),
     }
 }
 
