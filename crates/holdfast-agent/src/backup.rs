@@ -12,8 +12,8 @@ use crate::tool;
 use holdfast_api::agent::{AgentResult, Outcome};
 use holdfast_api::condition::Reason;
 use holdfast_store::{
-    Claimant, Claimed, Contents, FORMAT_VERSION, Folder, Found, Repo as _, Repository, Scan, Seal, TOOL_LOG, Waiting,
-    Work, find, new_repository_id, scan,
+    Claimant, Claimed, Contents, Error, FORMAT_VERSION, Folder, Found, Repo as _, Repository, Scan, Seal, TOOL_LOG,
+    Waiting, Work, find, new_repository_id, scan,
 };
 use nix::sys::statvfs::fstatvfs;
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ fn seal(
         say(warning);
     }
     say("hashing");
-    let found = scan(&dir, &Scan { sync: true, stop })?;
+    let found = scan(&dir, &Scan { sync: true, stop }).map_err(not_hashed)?;
     if is_empty(&found) && !settings.allow_empty {
         return Err(empty());
     }
@@ -168,6 +168,17 @@ pub(crate) fn report(settings: &Settings) -> Result<AgentResult, Failure> {
 
 fn unsealed(text: String) -> Failure {
     Failure::new(Reason::SealInvalid, text)
+}
+
+/// What was never sealed is no damaged backup: another attempt may do it.
+fn not_hashed(error: Error) -> Failure {
+    match error {
+        Error::Digest(text) => Failure::new(
+            Reason::ToolFailed,
+            format!("what the tool wrote cannot be sealed: {text}"),
+        ),
+        other => other.into(),
+    }
 }
 
 /// A first run begins with an empty directory, so a seal there now is the tool's own file.

@@ -89,6 +89,19 @@ fn an_empty_output_fails_unless_it_may_be_empty() {
 }
 
 #[test]
+fn what_cannot_be_hashed_is_no_damaged_backup() {
+    let bench = Bench::new();
+    let deep = "d/".repeat(260);
+    let ended = bench
+        .backup(&format!("mkdir -p $BACKUP_DIR/{deep} && echo a >$BACKUP_DIR/{deep}a"))
+        .run();
+    refused(&ended, Reason::ToolFailed);
+    assert_eq!(ended.code, Some(1), "it may be tried again");
+    let message = ended.result.message.unwrap();
+    assert!(message.contains("nested deeper than 256"), "{message}");
+}
+
+#[test]
 fn a_failing_tool_says_why_and_may_be_tried_again() {
     let bench = Bench::new();
     let ended = bench

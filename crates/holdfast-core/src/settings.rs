@@ -28,6 +28,8 @@ pub struct DataPods {
     pub labels: BTreeMap<String, String>,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
+    /// Secrets to pull images with, by name, besides those of the workload.
+    pub pull_secrets: Vec<String>,
     /// Whether they run as the target does, and never as root, in every namespace.
     pub restricted: bool,
 }

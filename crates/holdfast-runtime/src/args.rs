@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use clap::ValueEnum;
 use holdfast_core::settings::DataPods;
+use k8s_openapi::api::core::v1::LocalObjectReference;
 
 /// Arguments that all services share; flatten them into a service's own.
 #[derive(clap::Args, Clone, Debug)]
@@ -57,6 +58,10 @@ pub struct DataPodArgs {
     /// Annotations of the same.
     #[arg(long, env = "HOLDFAST_DATA_POD_ANNOTATIONS", default_value = "{}", value_parser = texts)]
     pub data_pod_annotations: Texts,
+    /// Secrets of their namespaces that they pull images with, besides those of the workload, as a JSON array of objects with
+    /// a `name`.
+    #[arg(long, env = "HOLDFAST_DATA_POD_PULL_SECRETS", default_value = "[]", value_parser = names)]
+    pub data_pod_pull_secrets: Names,
     /// Whether these pods run as the pod that they work beside, and never as root, in every namespace; otherwise only in
     /// those under Pod Security `restricted`.
     #[arg(long, env = "HOLDFAST_DATA_PODS_RESTRICTED", default_value_t = false, action = clap::ArgAction::Set)]
@@ -75,12 +80,26 @@ fn texts(json: &str) -> Result<Texts, String> {
     }
 }
 
+/// Names of objects.
+#[derive(Clone, Debug, Default)]
+pub struct Names(Vec<String>);
+
+fn names(json: &str) -> Result<Names, String> {
+    let found: Vec<LocalObjectReference> = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let names: Vec<String> = found.into_iter().map(|one| one.name).collect();
+    if names.iter().any(String::is_empty) {
+        return Err("one of them has no name".to_owned());
+    }
+    Ok(Names(names))
+}
+
 impl DataPodArgs {
     /// The part that decisions depend on.
     pub fn data_pods(&self) -> DataPods {
         DataPods {
             labels: self.data_pod_labels.0.clone(),
             annotations: self.data_pod_annotations.0.clone(),
+            pull_secrets: self.data_pod_pull_secrets.0.clone(),
             restricted: self.data_pods_restricted,
         }
     }

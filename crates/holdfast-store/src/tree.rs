@@ -179,10 +179,11 @@ fn hash_file(folder: &Folder, name: &OsStr, path: RelPath, how: &Scan<'_>, buffe
     let file = folder
         .open_file(name)?
         .ok_or_else(|| differs(&path, "it vanished while it was looked at"))?;
-    let before = stamp(&file).map_err(|errno| fail("look at", errno.into()))?;
     if how.sync {
         write_through(&file).map_err(|source| fail("write through", source))?;
     }
+    // Only now: some file systems set the time of the change when they write it through.
+    let before = stamp(&file).map_err(|errno| fail("look at", errno.into()))?;
     // Drops the pages, so that what is hashed comes from the disk; advice only, some file systems ignore it.
     let drop_pages = || posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     let _ = drop_pages();

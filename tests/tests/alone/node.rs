@@ -39,9 +39,11 @@ fn furnish(scene: &Scene) {
     let folder = format!("{SHARED}/{}", scene.name);
     fs::create_dir_all(&folder).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
-    scene.apply(&json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": scene.name},
+    scene.apply(
+        &json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": scene.name},
         "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany"], "storageClassName": "",
-            "hostPath": {"path": folder}, "claimRef": {"namespace": scene.name, "name": "shared"}}}));
+            "hostPath": {"path": folder}, "claimRef": {"namespace": scene.name, "name": "shared"}}}),
+    );
     scene.apply(
         &json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "shared"},
         "spec": {"accessModes": ["ReadWriteMany"], "storageClassName": "", "volumeName": scene.name,
@@ -70,9 +72,11 @@ fn furnish(scene: &Scene) {
 
 fn pod_on(scene: &Scene, prefix: &str) -> Option<(String, String)> {
     let pods = scene.list("pods");
-    let pod = pods
-        .iter()
-        .find(|pod| pod["metadata"]["name"].as_str().is_some_and(|name| name.starts_with(prefix)))?;
+    let pod = pods.iter().find(|pod| {
+        pod["metadata"]["name"]
+            .as_str()
+            .is_some_and(|name| name.starts_with(prefix))
+    })?;
     let of = |value: &Value| value.as_str().map(str::to_owned);
     Some((of(&pod["spec"]["nodeName"])?, of(&pod["status"]["phase"])?))
 }
@@ -89,9 +93,11 @@ fn what_was_at_work_on_a_dead_node_is_told_of_and_goes_on() {
         (pod_on(&scene, "b1")? == (NODE.to_owned(), "Running".to_owned())).then_some(())
     });
     // Leaves no room for a purge but on the further node, which nobody knows yet to be dead.
-    scene.apply(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "ballast"}, "spec": {"nodeName": "holdfast",
+    scene.apply(
+        &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "ballast"}, "spec": {"nodeName": "holdfast",
         "containers": [{"name": "c", "image": "localhost/holdfast/pause:1", "imagePullPolicy": "Never",
-            "resources": {"requests": {"cpu": "1500m"}}}]}}));
+            "resources": {"requests": {"cpu": "1500m"}}}]}}),
+    );
     node("kill");
     scene.delete("backup", "old");
     wait(30, "the purge to be given to the dead node", || {
@@ -102,7 +108,10 @@ fn what_was_at_work_on_a_dead_node_is_told_of_and_goes_on() {
     scene.backup("b2", "here");
     scene.phase("backup", "b2", "Completed", 60);
     let said = scene.condition("backup", "b1", "Reconciling", "NodeNotReady", 120);
-    assert!(said["message"].as_str().unwrap().contains("node node2 is not Ready"), "{said}");
+    assert!(
+        said["message"].as_str().unwrap().contains("node node2 is not Ready"),
+        "{said}"
+    );
     scene.gone("backup", "old", 120);
     assert_eq!(scene.get("backup", "b1").unwrap()["status"]["phase"], "InProgress");
     scene.backup("b3", "here");

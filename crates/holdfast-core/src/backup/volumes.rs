@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use holdfast_api::Location;
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, PodSpec, Volume, VolumeMount, VolumeProjection};
 
-use crate::pod::{BIN_DIR, REPOSITORY_DIR, is_own_volume, repository_volume_of};
+use crate::pod::{is_own_path, is_own_volume, repository_volume_of};
 use crate::target;
 
 /// Volumes and mounts for the tool's container.
@@ -51,7 +51,7 @@ pub(super) fn shared(target: &Pod, location: &Location, container: &str) -> Resu
     let mut mounts = Vec::new();
     if let Some(container) = target::database(target) {
         for mount in container.volume_mounts.iter().flatten() {
-            if names.contains(mount.name.as_str()) && !is_ours(&mount.mount_path) {
+            if names.contains(mount.name.as_str()) && !is_own_path(&mount.mount_path) {
                 mounts.push(copied(mount, container, target)?);
             }
         }
@@ -94,13 +94,6 @@ fn is_api_token(source: &VolumeProjection) -> bool {
     let audience = token.audience.as_deref().unwrap_or_default();
     let host = audience.trim_start_matches("https://").trim_end_matches('/');
     host.is_empty() || host == "kubernetes" || host.starts_with("kubernetes.default") || host == "api"
-}
-
-fn is_ours(path: &str) -> bool {
-    [REPOSITORY_DIR, BIN_DIR].iter().any(|dir| {
-        let rest = path.trim_end_matches('/').strip_prefix(dir);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
 }
 
 fn copied(mount: &VolumeMount, container: &Container, target: &Pod) -> Result<VolumeMount, String> {

@@ -123,7 +123,7 @@ pub fn agent_job(parts: AgentJob) -> Job {
         automount_service_account_token: Some(false),
         containers: vec![container],
         enable_service_links: Some(false),
-        image_pull_secrets: none_if_empty(image_pull_secrets),
+        image_pull_secrets: none_if_empty(pulled_with(image_pull_secrets, data_pods.pull_secrets)),
         init_containers: none_if_empty(init_containers),
         restart_policy: Some("Never".to_owned()),
         tolerations: none_if_empty(tolerations.unwrap_or_else(|| vec![everything(None)])),
@@ -223,6 +223,16 @@ fn failure_policy(container: &str, count_disruptions: bool) -> PodFailurePolicy 
         });
     }
     PodFailurePolicy { rules }
+}
+
+/// The workload's pull Secrets, and after them those of the installation; each once.
+fn pulled_with(mut secrets: Vec<LocalObjectReference>, installation: Vec<String>) -> Vec<LocalObjectReference> {
+    for name in installation {
+        if !secrets.iter().any(|known| known.name == name) {
+            secrets.push(LocalObjectReference { name });
+        }
+    }
+    secrets
 }
 
 fn none_if_empty<T>(list: Vec<T>) -> Option<Vec<T>> {

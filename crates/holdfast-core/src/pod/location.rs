@@ -7,11 +7,19 @@ use holdfast_api::{
 use k8s_openapi::api::core::v1::{EnvVar, PersistentVolumeClaimVolumeSource, Volume, VolumeMount};
 use sha2::{Digest as _, Sha256};
 
-use super::parts::env;
+use super::parts::{BIN_DIR, env};
 use crate::naming::hex;
 
 /// Where the repository is mounted in every pod of ours.
 pub const REPOSITORY_DIR: &str = "/backupdata";
+
+/// Whether a mount path is one of ours, or lies below one: nobody else's mount may be there.
+pub fn is_own_path(path: &str) -> bool {
+    [REPOSITORY_DIR, BIN_DIR].iter().any(|dir| {
+        let rest = path.trim_end_matches('/').strip_prefix(dir);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
 
 /// What a pod needs to work at a location.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -18,7 +18,9 @@ pub use assignment::{assign, is_own_volume};
 pub use demands::{Demands, LABEL_ENFORCED, security_of};
 pub use failure::{Failure, agent_result, counts, failure, failure_beside, result_beside};
 pub use job::{AgentJob, agent_job, tolerations_of};
-pub use location::{Mode, REPOSITORY_DIR, RepositoryAccess, backup_dir, repository_access, repository_volume_of};
+pub use location::{
+    Mode, REPOSITORY_DIR, RepositoryAccess, backup_dir, is_own_path, repository_access, repository_volume_of,
+};
 pub use node::{keep_off_nodes, kept_off, node_matches, not_ready, pin_to_node};
 pub use parts::{
     BIN_DIR, BIN_VOLUME, PREPARE_CONTAINER, agent_command, agent_container, bin_mount, bin_volume, container_name, env,

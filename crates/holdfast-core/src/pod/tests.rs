@@ -3,7 +3,7 @@ use holdfast_api::condition::Reason;
 use holdfast_api::{Access, Location};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Node, NodeSelector, Pod, ResourceRequirements};
+use k8s_openapi::api::core::v1::{LocalObjectReference, Node, NodeSelector, Pod, ResourceRequirements};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -87,6 +87,13 @@ fn a_job_gives_its_pods_no_token_and_only_our_labels() {
     );
 }
 
+fn secrets(names: &[&str]) -> Vec<LocalObjectReference> {
+    let of = |name: &&str| LocalObjectReference {
+        name: (*name).to_owned(),
+    };
+    names.iter().map(of).collect()
+}
+
 #[test]
 fn what_an_installation_wants_is_on_jobs_and_pods_and_overrides_nothing_of_ours() {
     let map = |pairs: &[(&str, &str)]| {
@@ -97,14 +104,21 @@ fn what_an_installation_wants_is_on_jobs_and_pods_and_overrides_nothing_of_ours(
     };
     let job = agent_job(AgentJob {
         labels: map(&[("holdfast.io/role", "backup")]),
+        image_pull_secrets: secrets(&["of-the-workload", "both"]),
         data_pods: DataPods {
             labels: map(&[("team", "shop"), ("holdfast.io/role", "other")]),
             annotations: map(&[("linkerd.io/inject", "enabled")]),
+            pull_secrets: ["both", "of-the-agent"].map(str::to_owned).to_vec(),
             restricted: false,
         },
         ..AgentJob::default()
     });
-    let template = job.spec.expect("a spec").template.metadata.expect("metadata");
+    let template = job.spec.expect("a spec").template;
+    assert_eq!(
+        template.spec.expect("a pod").image_pull_secrets,
+        Some(secrets(&["of-the-workload", "both", "of-the-agent"]))
+    );
+    let template = template.metadata.expect("metadata");
     for labels in [job.metadata.labels, template.labels] {
         assert_eq!(labels, Some(map(&[("team", "shop"), ("holdfast.io/role", "backup")])));
     }

@@ -9,7 +9,7 @@ use super::observed::{LockHolder, Observed, Write};
 use super::undo::{delete, dirty, is_ours};
 use super::verdict::Verdict;
 use super::workload::Workload;
-use super::{jobs, start, withdraw};
+use super::{jobs, start, withdraw, writers};
 use crate::decision::Event;
 use crate::pod::{JobState, is_over, job_state};
 
@@ -45,9 +45,13 @@ fn second_writer(observed: &Observed, plan: &RestorePlan, workload: &Workload) -
         || observed.write_pods.iter().any(|pod| !start::ended(pod));
     match observed.holder {
         LockHolder::Ours => {
-            let pod = observed.pods.iter().find(|pod| !is_over(pod))?;
-            let written = runs || job.is_some();
-            written.then(|| format!("pod {} of {} ran meanwhile", pod.name_any(), workload.title()))
+            let own = observed.pods.iter().find(|pod| !is_over(pod));
+            let own = own.map(|pod| format!("pod {} of {} ran meanwhile", pod.name_any(), workload.title()));
+            let other = || {
+                let pod = writers::stranger(observed)?;
+                Some(format!("pod {} mounted a target claim meanwhile", pod.name_any()))
+            };
+            (runs || job.is_some()).then(|| own.or_else(other)).flatten()
         }
         _ => runs.then(|| format!("the hold on {} was taken away meanwhile", workload.title())),
     }

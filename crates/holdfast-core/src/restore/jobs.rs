@@ -25,7 +25,7 @@ use super::tool::Tool;
 use super::workload::Workload;
 use crate::decision::{Kind, Target};
 use crate::pod::{
-    AgentJob, Mode, REPOSITORY_DIR, agent_command, agent_job, assign, backup_dir, bin_mount, bin_volume, env,
+    AgentJob, Mode, agent_command, agent_job, assign, backup_dir, bin_mount, bin_volume, env, is_own_path,
     is_own_volume, is_suspended, pin_to_node, pod_uid_env, prepare_container, repository_access, tool_security_context,
     zero_limits,
 };
@@ -64,7 +64,7 @@ pub(super) fn mounts(restore: &RestoreJob) -> Result<Vec<VolumeMount>, String> {
                 mount.name
             ));
         }
-        if is_own_volume(&mount.name) || [REPOSITORY_DIR, "/holdfast", ""].contains(&path) || path.contains(':') {
+        if is_own_volume(&mount.name) || path.is_empty() || is_own_path(path) || path.contains(':') {
             return Err(format!(
                 "targetVolumeMounts cannot use name {} and path {}",
                 mount.name, mount.mount_path

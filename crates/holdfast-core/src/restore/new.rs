@@ -12,7 +12,10 @@ use super::observed::{LockHolder, Observed};
 use super::verdict::Verdict;
 use super::workload::Workload;
 use super::{jobs, targets, writers};
-use crate::{pod::planned_tool, target};
+use crate::{
+    pod::{planned_tool, windows_line_end},
+    target,
+};
 
 /// How long a name that does not exist, or a pod that is in the way, is waited for.
 const GRACE: SignedDuration = SignedDuration::from_secs(30);
@@ -238,10 +241,17 @@ fn tool<'a>(observed: &'a Observed, name: &str) -> Result<&'a BackupTool, Proble
         .spec
         .physical
         .as_ref()
-        .and_then(|physical| physical.restore_commands.as_ref());
-    if commands.is_none_or(Vec::is_empty) {
+        .and_then(|physical| physical.restore_commands.as_deref())
+        .unwrap_or_default();
+    if commands.is_empty() {
         let text = format!("backupTool {name} has no physical.restoreCommands; this version restores files in place");
         return Err(Problem::Fail(Reason::Unsupported, text));
+    }
+    if let Some(at) = windows_line_end(commands) {
+        let text = format!(
+            "backupTool {name}: physical.restoreCommands[{at}] has Windows line ends (\\r\\n), which shells take for parts of words: save it with Unix line ends"
+        );
+        return Err(Problem::Fail(Reason::InvalidTool, text));
     }
     let logical = tool
         .spec

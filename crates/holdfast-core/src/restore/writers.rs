@@ -5,7 +5,10 @@ use holdfast_api::{
     condition::Reason,
     names::{LABEL_BACKUP_UID, LABEL_RESTORE_UID},
 };
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Pod, Volume},
+};
 use kube::ResourceExt as _;
 
 use super::observed::Observed;
@@ -15,10 +18,12 @@ use crate::backup::{claims_in, claims_of};
 use crate::pod::{JobState, is_over, is_suspended, job_state};
 
 /// A pod that is not the restore's to stop and mounts one of its targets, or a Job that will have one.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Intruder<'a> {
-    /// It, in words.
-    who: String,
+    /// What it is, `pod` or `job`.
+    kind: &'static str,
+    /// Its name.
+    name: &'a str,
     /// The claim that it mounts.
     claim: &'a str,
     /// Whether it works for a Backup or another RestoreJob, and so ends by itself.
@@ -28,7 +33,7 @@ pub(super) struct Intruder<'a> {
 impl Intruder<'_> {
     /// The reason and what to say about it.
     pub(super) fn problem(&self) -> (Reason, String) {
-        let (name, claim) = (&self.who, self.claim);
+        let Self { kind, name, claim, .. } = self;
         let who = if self.ends {
             "which works for a Backup or another RestoreJob"
         } else {
@@ -36,7 +41,7 @@ impl Intruder<'_> {
         };
         (
             Reason::TargetInUse,
-            format!("target claim {claim} is mounted by {name}, {who}"),
+            format!("target claim {claim} is mounted by {kind} {name}, {who}"),
         )
     }
 }
@@ -69,11 +74,54 @@ pub(super) fn intruder(observed: &Observed) -> Option<Intruder<'_>> {
             ends: [LABEL_BACKUP_UID, LABEL_RESTORE_UID]
                 .iter()
                 .any(|label| pod.labels().contains_key(*label)),
-            who: format!("pod {}", pod.name_any()),
+            kind: "pod",
+            name: pod.metadata.name.as_deref().unwrap_or_default(),
         })
     });
     let between = || observed.others.iter().find_map(|job| at_work(restore, job));
     intruders.min_by_key(|intruder| intruder.ends).or_else(between)
+}
+
+/// The first pod that may write a target and is not the restore's own: a Backup at work reads, and so does who mounts the
+/// claim for reading alone.
+pub(super) fn stranger(observed: &Observed) -> Option<&Pod> {
+    let ours = |pod: &Pod| {
+        [LABEL_BACKUP_UID, LABEL_RESTORE_UID]
+            .iter()
+            .any(|label| pod.labels().contains_key(*label))
+    };
+    observed.mounting.iter().find(|pod| {
+        let claim = target_of(&observed.restore, pod).filter(|_| !ours(pod));
+        claim.is_some_and(|claim| may_write(pod, claim))
+    })
+}
+
+/// Whether a container of a pod has that claim mounted for writing.
+fn may_write(pod: &Pod, claim: &str) -> bool {
+    let Some(spec) = &pod.spec else {
+        return false;
+    };
+    let of_claim = |volume: &&Volume| {
+        let source = volume.persistent_volume_claim.as_ref();
+        source.is_some_and(|source| source.claim_name == claim && source.read_only != Some(true))
+    };
+    let volumes: Vec<&str> = spec
+        .volumes
+        .iter()
+        .flatten()
+        .filter(of_claim)
+        .map(|volume| volume.name.as_str())
+        .collect();
+    let all = spec.init_containers.iter().flatten().chain(&spec.containers);
+    all.into_iter().any(|container| {
+        let mounts = container.volume_mounts.iter().flatten();
+        let devices = container.volume_devices.iter().flatten();
+        mounts
+            .filter(|mount| mount.read_only != Some(true))
+            .map(|mount| &mount.name)
+            .chain(devices.map(|device| &device.name))
+            .any(|name| volumes.contains(&name.as_str()))
+    })
 }
 
 /// A Job that has no pod at the moment may have one again: between two attempts, or once there is room.
@@ -88,6 +136,7 @@ fn at_work<'a>(restore: &RestoreJob, job: &'a Job) -> Option<Intruder<'a>> {
     Some(Intruder {
         claim: target_among(restore, claims_in(pod))?,
         ends: true,
-        who: format!("job {}", job.name_any()),
+        kind: "job",
+        name: job.metadata.name.as_deref().unwrap_or_default(),
     })
 }

@@ -85,6 +85,39 @@ fn a_pod_that_is_seen_only_when_the_tool_has_ended_counts_too() {
     assert_eq!(world.replicas(), 0);
 }
 
+/// A pod of somebody else that has the target mounted like this.
+fn stranger(mount: &Value, labels: &Value) -> Pod {
+    let mut pod = writers::pod("stray", "data-db-0", labels);
+    let container = json!({"name": "c", "volumeMounts": [mount]});
+    pod.spec.as_mut().unwrap().containers = vec![serde_json::from_value(container).unwrap()];
+    pod
+}
+
+#[test]
+fn a_pod_of_somebody_else_that_may_write_beside_the_tool_ends_the_restore_as_half_written() {
+    let own = json!({});
+    let backup = json!({LABEL_BACKUP_UID: "b2-uid"});
+    let mount = json!({"name": "v", "mountPath": "/x"});
+    let reads = json!({"name": "v", "mountPath": "/x", "readOnly": true});
+    let elsewhere = json!({"name": "other", "mountPath": "/x"});
+    for (pod, harms) in [
+        (stranger(&mount, &own), true),
+        (stranger(&reads, &own), false),
+        (stranger(&elsewhere, &own), false),
+        (stranger(&mount, &backup), false),
+    ] {
+        let mut world = writing();
+        world.seen.mounting = vec![pod];
+        world.step();
+        assert_eq!(second_writer(&world).is_some_and(|who| who.contains("stray")), harms);
+        if harms {
+            world.settle();
+            world.failed_for(Reason::TargetDirty);
+            assert_eq!(world.replicas(), 0);
+        }
+    }
+}
+
 #[test]
 fn a_hold_that_is_taken_away_during_the_write_is_never_completed() {
     let mut world = writing();

@@ -133,6 +133,37 @@ fn logical_commands_beside_physical_ones_are_refused() {
 }
 
 #[test]
+fn a_mount_over_or_below_ours_is_refused() {
+    for (path, right) in [
+        ("/backupdata", false),
+        ("/backupdata/ns/", false),
+        ("/holdfast/x", false),
+        ("/", false),
+        ("/backupdatabase", true),
+        ("/x/holdfast", true),
+    ] {
+        let mut seen = observed();
+        seen.restore.spec.target_volume_mounts[0].mount_path = path.to_owned();
+        if right {
+            assert!(begins(&seen), "{path}");
+        } else {
+            assert_eq!(refused(&seen).0, Reason::InvalidPolicy, "{path}");
+        }
+    }
+}
+
+#[test]
+fn windows_line_ends_are_told_before_anything_is_stopped() {
+    let mut seen = observed();
+    let tool = &mut seen.tool.as_mut().unwrap().spec;
+    let script = ["sh", "-c", "set -e\r\ncp a b\r\n"].map(str::to_owned).to_vec();
+    tool.physical.as_mut().unwrap().restore_commands = Some(script);
+    let (reason, note) = refused(&seen);
+    assert_eq!(reason, Reason::InvalidTool);
+    assert!(note.contains("physical.restoreCommands[2]"), "{note}");
+}
+
+#[test]
 fn the_check_has_what_the_restore_will_run_with() {
     let mut seen = observed();
     let resources = json!({"requests": {"memory": "100Gi"}});
