@@ -25,9 +25,11 @@ mod reason;
 mod restore_job;
 mod schema;
 mod service;
+mod stop;
 mod storage_provider;
 pub mod suspend_lock;
 pub mod text;
+mod writing;
 
 pub use backup::{
     Backup, BackupLogStatus, BackupPhase, BackupSnapshotStatus, BackupSpec, BackupStatus, BackupToolManifestsStatus,
@@ -52,10 +54,12 @@ pub use newer::{NewerFormat, Unknown};
 pub use phase::ObjectMetaExt;
 pub use plan::{
     BackupPlan, BackupReference, HeldWorkload, JobWork, PlannedTool, RestorePlan, RestoreStep, RestoreWork, Source,
-    Stop, Waiting, Work, Writing,
+    Waiting, Work,
 };
 pub use restore_job::{RestoreJob, RestoreJobPhase, RestoreJobSpec, RestoreJobStatus};
 pub use service::Service;
+pub use stop::Stop;
 pub use storage_provider::{
     ParametersSchema, StorageProvider, StorageProviderPhase, StorageProviderSpec, StorageProviderStatus,
 };
+pub use writing::Writing;

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{LocalObjectReference, PodSecurityContext, Toleration},
     apimachinery::pkg::apis::meta::v1::Time,
@@ -14,7 +13,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{BackupPolicySecret, BackupToolSpec, Location, NewerFormat, Unknown, condition::Reason, schema};
+use crate::{
+    BackupPolicySecret, BackupToolSpec, Location, NewerFormat, Stop, Unknown, Writing, condition::Reason, schema,
+    stop::epoch,
+};
 
 /// A backup run as planned. Holdfast's own.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Serialize)]
@@ -166,57 +168,6 @@ impl PlannedTool {
     }
 }
 
-/// Why a run or restore is ended before its time.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
-pub struct Stop {
-    /// One of the documented reasons.
-    #[serde(default)]
-    pub reason: String,
-    /// The same in words.
-    #[serde(default)]
-    pub text: String,
-    /// Since when.
-    #[serde(default = "epoch")]
-    pub since: Time,
-    /// Members of a newer version.
-    #[serde(flatten)]
-    #[schemars(skip)]
-    pub unknown: Unknown,
-}
-
-impl Writing {
-    /// What is remembered before the first Job is asked for.
-    pub fn first(now: Timestamp) -> Self {
-        Self {
-            attempt: 1,
-            since: Time(now),
-            second_writer: None,
-            pods_kept: true,
-            withdrawn: None,
-            unknown: Unknown::new(),
-        }
-    }
-}
-
-impl Stop {
-    /// What is remembered about the end of something, from now.
-    pub fn new(reason: Reason, text: &str, now: Timestamp) -> Self {
-        Self {
-            reason: reason.as_str().to_owned(),
-            text: text.to_owned(),
-            since: Time(now),
-            unknown: Unknown::new(),
-        }
-    }
-
-    /// The reason; `otherwise` stands for a word that this version does not know.
-    pub fn reason_or(&self, otherwise: Reason) -> Reason {
-        Reason::parse(&self.reason).unwrap_or(otherwise)
-    }
-}
-
 /// What is waited for or being done, and since when.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -242,10 +193,6 @@ impl Waiting {
     pub fn is_for(&self, reason: Reason) -> bool {
         self.reason == reason.as_str()
     }
-}
-
-fn epoch() -> Time {
-    Time(Timestamp::UNIX_EPOCH)
 }
 
 /// A restore as planned. Holdfast's own.
@@ -381,33 +328,6 @@ pub struct BackupReference {
     pub name: String,
     /// Its uid.
     pub uid: String,
-    /// Members of a newer version.
-    #[serde(flatten)]
-    #[schemars(skip)]
-    pub unknown: Unknown,
-}
-
-/// That the target volumes may have been written.
-#[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
-pub struct Writing {
-    /// Which Job it is, from 1: after the first one another may have written before.
-    #[serde(default)]
-    pub attempt: i32,
-    /// Since when this one.
-    #[serde(default = "epoch")]
-    pub since: Time,
-    /// Who else may have written meanwhile, in words, once that was seen: then the restore ends as half written, whatever
-    /// becomes of its Job.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub second_writer: Option<String>,
-    /// Whether the pods of its Jobs stay until the restore ends, so that what they say is known of all.
-    #[serde(default)]
-    pub pods_kept: bool,
-    /// Why the Job is taken back, where its pods do not start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub withdrawn: Option<Stop>,
     /// Members of a newer version.
     #[serde(flatten)]
     #[schemars(skip)]

@@ -1,5 +1,6 @@
 //! Which node a pod of ours must, or may, run on.
 
+use holdfast_api::condition::READY;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
     Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm,
@@ -40,7 +41,7 @@ pub fn kept_off(job: &Job) -> Vec<&str> {
 pub fn not_ready(node: &Node) -> Option<String> {
     let name = node.metadata.name.as_deref().unwrap_or_default();
     let conditions = node.status.as_ref()?.conditions.as_deref()?;
-    let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    let ready = conditions.iter().find(|condition| condition.type_ == READY)?;
     let why = cut(ready.message.as_deref().unwrap_or_default());
     (ready.status != "True").then(|| format!("node {name} is not Ready: {why}"))
 }

@@ -1,6 +1,6 @@
 //! What Jobs and pods say about themselves.
 
-use holdfast_api::condition::Reason;
+use holdfast_api::condition::{READY, Reason};
 use holdfast_api::text::printable;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
@@ -112,7 +112,7 @@ pub fn is_undead(pod: &Pod, now: Timestamp) -> bool {
 /// Whether kubelet may have stopped telling of a pod: it should be gone by now, or it is not Ready although all its
 /// containers are, which only the node controller says, of pods on a node that it has not heard of.
 pub fn is_silent(pod: &Pod, now: Timestamp) -> bool {
-    let unready = condition(pod, "Ready").is_some_and(|ready| ready.status == "False");
+    let unready = condition(pod, READY).is_some_and(|ready| ready.status == "False");
     let containers = pod
         .status
         .as_ref()

@@ -5,9 +5,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::ResourceExt as _;
 
-use super::jobs::{self, CONTAINER};
+use super::jobs::CONTAINER;
 use super::observed::{LockHolder, Observed};
-use super::run;
 use super::start::{self, Start};
 use super::undo::{dirty, give_up, is_first, newest_failure, resume};
 use super::verdict::Verdict;
@@ -26,10 +25,6 @@ pub(super) fn judge(
     match (job_state(job), withdrawn) {
         (JobState::Complete, _) => bring_back(observed, plan, work, workload, now),
         (JobState::Running, Some(why)) => withdraw::judge(observed, plan, Some(job), why, now),
-        (JobState::Running, None) if jobs::waits(job) => match workload {
-            Some(workload) => run::release(observed, plan, workload, job, now),
-            None => dirty(plan, "its workload is gone"),
-        },
         (JobState::Running, None) => match observed.trouble(job, &observed.write_pods, now) {
             Some(trouble) => withdraw::begin(observed, plan, job, &trouble, now)
                 .unwrap_or_else(|| Verdict::Wait(trouble.reason, trouble.message)),

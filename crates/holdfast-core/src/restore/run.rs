@@ -40,6 +40,7 @@ pub(super) fn judge(observed: &Observed, now: Timestamp) -> Verdict {
     }
     match (&observed.write, workload) {
         (Some(job), _) if !is_ours(job, restore) => name_taken(observed, plan, workload, job, now),
+        (Some(job), Some(workload)) if waits(plan, job) => release(observed, plan, workload, job, now),
         (Some(job), workload) => after_write::judge(observed, (plan, work), workload, job, now),
         (None, None) => {
             let title = plan.workload.clone().unwrap_or_default().title();
@@ -177,14 +178,14 @@ fn not_alone(observed: &Observed, plan: &RestorePlan, workload: &Workload) -> Op
     stopping(observed, workload).or_else(|| writers::intruder(observed).map(|intruder| wait_for(&intruder)))
 }
 
+/// Whether the restore Job is still to be let go.
+fn waits(plan: &RestorePlan, job: &Job) -> bool {
+    let withdrawn = plan.writing.as_ref().is_some_and(|writing| writing.withdrawn.is_some());
+    !withdrawn && jobs::waits(job) && job_state(job) == JobState::Running
+}
+
 /// Lets the restore Job go that was made, under the same conditions. Nothing of it has run, whatever else has become.
-pub(super) fn release(
-    observed: &Observed,
-    plan: &RestorePlan,
-    workload: &Workload,
-    job: &Job,
-    now: Timestamp,
-) -> Verdict {
+fn release(observed: &Observed, plan: &RestorePlan, workload: &Workload, job: &Job, now: Timestamp) -> Verdict {
     let untouched = withdraw::never_began(observed, plan);
     if untouched && observed.holder != LockHolder::Ours {
         let text = format!("the hold on {} was taken away", workload.title());

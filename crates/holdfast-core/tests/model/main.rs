@@ -19,6 +19,7 @@ mod gc;
 mod manager;
 mod mutations;
 mod net;
+mod pods;
 mod process;
 mod restorer;
 mod rules;

@@ -9,8 +9,9 @@ use serde_json::json;
 use crate::{
     POLICY, Scenario,
     api::{Api, Guard, Request},
-    cluster::{self, Cluster},
+    cluster::Cluster,
     net::{Chance, Net, Rule},
+    pods,
     process::{Process, Service},
 };
 
@@ -189,7 +190,7 @@ impl World {
             }
             7 => self.net.api.collect(),
             8 if self.net.chance.one_in(2) => self.cluster.volumes(&mut self.net),
-            8 if self.net.chance.one_in(3) => cluster::drain(&mut self.net),
+            8 if self.net.chance.one_in(3) => pods::drain(&mut self.net),
             8 => Cluster::database(&mut self.net),
             9..=11 => {
                 for _ in 0..3 {
