@@ -10,6 +10,8 @@ our_mounts | while read -r mount; do umount -l "$mount" 2>/dev/null || true; don
 mount --bind "$hf_state/shared" "$home/shared"
 mount --rbind "$home" "$hf_state"
 for folder in "$hf_run" /run/containerd /var/lib/kubelet; do [ ! -d "$folder" ] || mount -t tmpfs node "$folder"; done
+# From now on what is under these paths is the node's own.
+: >"$hf_run/$name"
 [ ! -d /var/log/containers ] || mount --bind "$hf_state/containers" /var/log/containers
 mount --bind "$hf_state/kubelet" "$hf_state/kubelet"
 mount --make-rshared "$hf_state/kubelet"

@@ -26,6 +26,7 @@ node_ctr() { ctr -a "/proc/$(inner)/root$hf_socket" -n k8s.io "$@"; }
 # Its kubelet answers: what its Node says may be from before.
 ready() { kubectl get --raw "/api/v1/nodes/$name/proxy/healthz" >/dev/null && [ "$(kubectl get node "$name" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}' 2>/dev/null)" = True ]; }
 stopped() { ! alive "node-$name"; }
+given() { [ -z "$(comm -13 <(images node_ctr) <(images ctr -a "$hf_socket" -n k8s.io))" ]; }
 images() { "$@" images ls | awk 'NR > 1 && $1 !~ /^sha256:/ {print $1, $3}' | sort; }
 
 connect() {
@@ -61,6 +62,8 @@ boot() {
   wait_for 10 "the node's first process" inner
   ip link add "$link" type veth peer name eth0 netns "$(inner)"
   connect
+  # Until then its paths, and the socket there, are the first node's.
+  wait_for 30 "its folders" test -e "/proc/$(inner)/root$hf_run/$name"
   wait_for 30 "its containerd" node_ctr version
 }
 give_images() { # those of the first node, since nothing can be pulled
@@ -68,7 +71,7 @@ give_images() { # those of the first node, since nothing can be pulled
   missing=$(comm -13 <(images node_ctr) <(images ctr -a "$hf_socket" -n k8s.io) | cut -d' ' -f1)
   # shellcheck disable=SC2086
   [ -z "$missing" ] || ctr -a "$hf_socket" -n k8s.io images export - $missing | node_ctr images import - >/dev/null
-  node_ctr images check -q "name==localhost/holdfast/pause:1" | grep -q . || fail "$name did not take the images"
+  wait_for 20 "$name to take the images" given
 }
 end_at_once() {
   stopped || kill -9 "$(cat "$hf_state/node-$name.pid")"

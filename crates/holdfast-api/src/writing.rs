@@ -23,7 +23,7 @@ pub struct Writing {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub second_writer: Option<String>,
     /// Whether the pods of its Jobs stay until the restore ends, so that what they say is known of all.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pods_kept: bool,
     /// Why the Job is taken back, where its pods do not start.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -147,7 +147,8 @@ fn walk_below(
     depth: usize,
 ) -> Result<()> {
     if depth > DEPTH_MAX {
-        let text = format!("{} is nested deeper than {DEPTH_MAX} directories", folder.label());
+        // The name comes last: it is long, and may be cut.
+        let text = format!("directories are nested deeper than {DEPTH_MAX}: {}", folder.label());
         return Err(Error::Digest(text));
     }
     for name in folder.names()? {

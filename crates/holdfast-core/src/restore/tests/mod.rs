@@ -20,6 +20,7 @@ mod holes;
 mod second_writers;
 mod stored;
 mod targets;
+mod told;
 mod withdrawn;
 mod wording;
 mod world;
