@@ -1,11 +1,13 @@
 //! Everything that a restore rests on, read from the API server itself.
 
+use std::collections::BTreeSet;
+
 use holdfast_api::{
     Backup, BackupTool, ObjectMetaExt as _, RestoreJob, RestoreJobPhase,
     names::{LABEL_RESTORE_UID, LABEL_ROLE, ROLE_BACKUP, ROLE_RESTORE, ROLE_VERIFY},
 };
 use holdfast_core::{
-    pod::{Demands, JobState, is_suspended, job_state, trouble, words},
+    pod::{Demands, JobState, is_over, is_silent, is_suspended, job_state, trouble, words},
     restore::{self, Kind, LockHolder, Observed, Workload},
     target,
 };
@@ -17,7 +19,7 @@ use holdfast_runtime::{
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet, StatefulSet},
     batch::v1::Job,
-    core::v1::{PersistentVolumeClaim, Pod},
+    core::v1::{Node, PersistentVolumeClaim, Pod},
 };
 use kube::{Api, ResourceExt, api::ListParams};
 
@@ -96,6 +98,7 @@ pub(crate) async fn observe(
     };
     let all = list(context, &namespace, "").await?;
     let (verify_pods, write_pods) = (of_role(&all, &found, ROLE_VERIFY), of_role(&all, &found, ROLE_RESTORE));
+    let nodes = silent_nodes(context, verify_pods.iter().chain(&write_pods)).await?;
     let words = words_about(
         context,
         &namespace,
@@ -104,6 +107,7 @@ pub(crate) async fn observe(
     )
     .await?;
     Ok(Observed {
+        nodes,
         demands,
         words,
         settings: context.settings.clone(),
@@ -133,6 +137,20 @@ pub(crate) async fn observe(
 async fn others(jobs: &Api<Job>) -> Result<Vec<Job>, WriteError> {
     let roles = format!("{LABEL_ROLE} in ({ROLE_BACKUP},{ROLE_RESTORE})");
     write::list(jobs, &ListParams::default().labels(&roles)).await
+}
+
+/// The nodes of pods that kubelet may have stopped telling of.
+async fn silent_nodes(context: &Context, pods: impl Iterator<Item = &Pod>) -> Result<Vec<Node>, WriteError> {
+    let api: Api<Node> = Api::all(context.service.client.clone());
+    let silent = pods.filter(|pod| !is_over(pod) && is_silent(pod, clock::now()));
+    let names: BTreeSet<&str> = silent
+        .filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref())
+        .collect();
+    let mut nodes = Vec::new();
+    for name in names {
+        nodes.extend(write::get(&api, name).await?);
+    }
+    Ok(nodes)
 }
 
 /// What the cluster's events say about Jobs of ours whose pods are not there or do not start.

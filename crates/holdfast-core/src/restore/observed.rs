@@ -1,15 +1,19 @@
 //! What a decision about a RestoreJob rests on.
 
-use holdfast_api::{Backup, BackupTool, RestoreJob, RestoreJobStatus, RestorePlan};
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use holdfast_api::{Backup, BackupTool, RestoreJob, RestoreJobStatus, RestorePlan, condition::Reason};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Node, Pod},
+};
 
 use super::workload::Workload;
 use crate::{
     decision,
-    pod::{Demands, Trouble, are_told_by_events, is_over, podless, trouble},
+    pod::{Demands, Trouble, are_told_by_events, is_over, is_silent, not_ready, podless, trouble},
     settings::Settings,
 };
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 
 /// What follows from an observation.
 pub type Decision = decision::Decision<RestoreJobStatus, Read>;
@@ -71,6 +75,8 @@ pub struct Observed {
     pub write: Option<Job>,
     /// Its pods.
     pub write_pods: Vec<Pod>,
+    /// The nodes of those of them that kubelet may have stopped telling of.
+    pub nodes: Vec<Node>,
     /// What the namespace demands of the pods in it.
     pub demands: Demands,
     /// What the cluster's events say about a Job of ours that has no pod, or a pod that does not start.
@@ -93,6 +99,19 @@ impl Observed {
         self.workloads.first().filter(|workload| workload.uid() == planned.uid)
     }
 
+    /// That a pod of ours is on a node which nobody hears of.
+    fn lost(&self, pod: &Pod, now: Timestamp) -> Option<Trouble> {
+        let name = pod.spec.as_ref()?.node_name.as_ref().filter(|_| is_silent(pod, now))?;
+        let node = self
+            .nodes
+            .iter()
+            .find(|node| node.metadata.name.as_ref() == Some(name))?;
+        Some(Trouble {
+            reason: Reason::NodeNotReady,
+            message: format!("pod `{}` runs on a lost node: {}", pod.name_any(), not_ready(node)?),
+        })
+    }
+
     /// What keeps a Job of ours from going on, in the cluster's own words where it has some.
     pub(super) fn trouble(&self, job: &Job, pods: &[Pod], now: Timestamp) -> Option<Trouble> {
         let trouble = if pods.is_empty() {
@@ -100,7 +119,7 @@ impl Observed {
         } else {
             pods.iter()
                 .filter(|pod| !is_over(pod))
-                .find_map(|pod| trouble(pod, now))
+                .find_map(|pod| trouble(pod, now).or_else(|| self.lost(pod, now)))
         }?;
         let words = self.words.as_ref().filter(|_| are_told_by_events(trouble.reason));
         Some(match words {

@@ -87,7 +87,9 @@ fn running(observed: &Observed, plan: &RestorePlan, job: &Job, now: Timestamp) -
         return Verdict::Wait(Reason::Verifying, "reading every byte of the backup".to_owned());
     };
     let since = job.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-    if now.duration_since(since) < observed.settings.not_ready_timeout {
+    // A node that is lost for a while loses no check that has begun.
+    let lost = reason == Reason::NodeNotReady;
+    if lost || now.duration_since(since) < observed.settings.not_ready_timeout {
         return Verdict::Wait(reason, message);
     }
     // Said before the Job goes, or it would be made anew.

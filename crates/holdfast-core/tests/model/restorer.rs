@@ -102,6 +102,7 @@ fn observe(on: &On<'_, RestoreJob>) -> Option<Observed> {
         write_pods: of_restore(ROLE_RESTORE),
         refused: None,
         scale_refused: None,
+        nodes: Vec::new(),
         demands: holdfast_core::pod::Demands::default(),
         words: None,
         unreadable: None,

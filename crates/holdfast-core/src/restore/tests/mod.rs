@@ -92,6 +92,7 @@ fn observed() -> Observed {
         write_pods: Vec::new(),
         refused: None,
         scale_refused: None,
+        nodes: Vec::new(),
         demands: crate::pod::Demands::default(),
         words: None,
         unreadable: None,

@@ -112,6 +112,8 @@ fn a_pod_of_somebody_else_that_may_write_beside_the_tool_ends_the_restore_as_hal
         assert_eq!(second_writer(&world).is_some_and(|who| who.contains("stray")), harms);
         if harms {
             world.settle();
+            world.seen.write_pods = vec![withdrawn::pod(&json!({"terminated": {"exitCode": 137}}), "Failed")];
+            world.settle();
             world.failed_for(Reason::TargetDirty);
             assert_eq!(world.replicas(), 0);
         }

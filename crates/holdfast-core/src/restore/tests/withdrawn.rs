@@ -218,3 +218,24 @@ fn world_with_job() -> World {
     }
     world
 }
+
+#[test]
+fn a_tool_on_a_lost_node_is_told_of_and_nothing_is_taken_back() {
+    let mut world = stuck();
+    let mut silent = pod(&json!({"running": {}}), "Running");
+    let status = silent.status.as_mut().unwrap();
+    status.conditions = Some(serde_json::from_value(json!([{"type": "Ready", "status": "False"}])).unwrap());
+    status.container_statuses.as_mut().unwrap()[0].ready = true;
+    world.seen.write_pods = vec![silent];
+    let node = json!({"metadata": {"name": "node"}, "status": {"conditions": [{"type": "Ready", "status": "Unknown",
+        "message": "Kubelet stopped posting node status."}]}});
+    world.seen.nodes = vec![serde_json::from_value(node).unwrap()];
+    world.now += 600;
+    settle_to(&mut world, "NodeNotReady");
+    let status = world.seen.restore.status.as_ref().unwrap();
+    assert!(
+        status.conditions[0].message.contains("node node is not Ready"),
+        "{status:?}"
+    );
+    assert!(!is_suspended(&world));
+}
