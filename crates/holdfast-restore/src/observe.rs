@@ -7,7 +7,7 @@ use holdfast_api::{
     names::{LABEL_RESTORE_UID, LABEL_ROLE, ROLE_BACKUP, ROLE_RESTORE, ROLE_VERIFY},
 };
 use holdfast_core::{
-    pod::{Demands, JobState, is_over, is_silent, is_suspended, job_state, trouble, words},
+    pod::{Demands, JobState, is_silent, is_suspended, job_state, node_of, trouble, words},
     restore::{self, Kind, LockHolder, Observed, Workload},
     target,
 };
@@ -142,10 +142,8 @@ async fn others(jobs: &Api<Job>) -> Result<Vec<Job>, WriteError> {
 /// The nodes of pods that kubelet may have stopped telling of.
 async fn silent_nodes(context: &Context, pods: impl Iterator<Item = &Pod>) -> Result<Vec<Node>, WriteError> {
     let api: Api<Node> = Api::all(context.service.client.clone());
-    let silent = pods.filter(|pod| !is_over(pod) && is_silent(pod, clock::now()));
-    let names: BTreeSet<&str> = silent
-        .filter_map(|pod| pod.spec.as_ref()?.node_name.as_deref())
-        .collect();
+    let silent = pods.filter(|pod| is_silent(pod, clock::now()));
+    let names: BTreeSet<&str> = silent.filter_map(node_of).collect();
     let mut nodes = Vec::new();
     for name in names {
         nodes.extend(write::get(&api, name).await?);

@@ -1,6 +1,6 @@
 //! A restore that passed its check, and whose pod then does not start: the database comes back.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::scene::{Scene, wait};
 
@@ -16,11 +16,7 @@ fn stop(scene: &Scene) {
     scene.backup("b1", "p");
     scene.phase("backup", "b1", "Completed", 90);
     scene.restore("r1", "b1", true);
-    wait(120, "the database to stop", || (replicas(scene) == 0).then_some(()));
-}
-
-fn replicas(scene: &Scene) -> Value {
-    scene.get("statefulset", "db").unwrap()["spec"]["replicas"].clone()
+    wait(120, "the database to stop", || (scene.replicas() == 0).then_some(()));
 }
 
 /// The restore ends, nothing was written, and the database is back.

@@ -4,10 +4,6 @@ use serde_json::{Value, json};
 
 use crate::scene::{Scene, kubectl, wait};
 
-fn replicas(scene: &Scene) -> Value {
-    scene.get("statefulset", "db").unwrap()["spec"]["replicas"].clone()
-}
-
 fn scale(scene: &Scene, arguments: &[&str]) -> Result<String, String> {
     kubectl(&[&["-n", scene.name.as_str()], arguments].concat(), None)
 }
@@ -46,13 +42,13 @@ fn a_database_that_is_started_beside_a_restore_is_stopped_and_not_called_restore
     assert!(refused.contains("holds this workload at 0 replicas"), "{refused}");
     scale(&scene, &["scale", "statefulset", "db", "--replicas=1"]).unwrap();
     wait(45, "the workload to be back at 0", || {
-        (replicas(&scene) == 0).then_some(())
+        (scene.replicas() == 0).then_some(())
     });
     let failed = scene.phase("restorejob", "r1", "Failed", 120);
     let noticed = &failed["status"]["plan"]["writing"]["secondWriter"];
     assert!(noticed.as_str().is_some_and(|who| who.contains("db-0")), "{failed}");
     scene.condition("restorejob", "r1", "Stalled", "TargetDirty", 5);
-    assert_eq!(replicas(&scene), 0);
+    assert_eq!(scene.replicas(), 0);
     scene.end();
 }
 
@@ -84,7 +80,7 @@ fn what_cannot_begin_is_found_while_the_database_runs() {
         scene.restore(name, "b1", true);
         scene.phase("restorejob", name, "Failed", 240);
         scene.condition("restorejob", name, "Stalled", reason, 5);
-        assert_eq!((replicas(&scene), pod(&scene)), (json!(1), before.clone()), "{name}");
+        assert_eq!((scene.replicas(), pod(&scene)), (1, before.clone()), "{name}");
     }
     scene.end();
 }
@@ -113,6 +109,6 @@ fn targets_that_are_not_the_workloads_are_refused() {
         scene.phase("restorejob", name, "Failed", 30);
         scene.condition("restorejob", name, "Stalled", reason, 5);
     }
-    assert_eq!(replicas(&scene), 1);
+    assert_eq!(scene.replicas(), 1);
     scene.end();
 }

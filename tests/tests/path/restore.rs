@@ -4,12 +4,6 @@ use serde_json::json;
 
 use crate::scene::{Scene, kubectl, wait};
 
-fn replicas(scene: &Scene) -> i64 {
-    scene.get("statefulset", "db").unwrap()["spec"]["replicas"]
-        .as_i64()
-        .unwrap()
-}
-
 #[test]
 fn a_restore_brings_data_and_all_replicas_back() {
     let scene = Scene::new("restore");
@@ -20,7 +14,7 @@ fn a_restore_brings_data_and_all_replicas_back() {
     scene.restore("refused", "b1", false);
     scene.phase("restorejob", "refused", "Failed", 90);
     scene.condition("restorejob", "refused", "Stalled", "TargetHasData", 5);
-    assert_eq!(replicas(&scene), 2);
+    assert_eq!(scene.replicas(), 2);
     scene.restore("r1", "b1", true);
     scene.phase("restorejob", "r1", "Completed", 150);
     let set = scene.get("statefulset", "db").unwrap();
@@ -58,7 +52,7 @@ fn workloads_that_must_not_be_scaled_are_refused_before_anything_is_touched() {
     scene.restore("owned", "b1", true);
     scene.phase("restorejob", "owned", "Failed", 60);
     scene.condition("restorejob", "owned", "Stalled", "ManagedByOperator", 5);
-    assert_eq!(replicas(&scene), 1);
+    assert_eq!(scene.replicas(), 1);
     scene.end();
 }
 
@@ -83,7 +77,7 @@ fn a_restore_whose_image_or_secret_is_not_to_be_had_stops_nothing() {
         scene.delete("restorejob", name);
         scene.gone("restorejob", name, 90);
     }
-    assert_eq!((replicas(&scene), pod(&scene)), (1, before));
+    assert_eq!((scene.replicas(), pod(&scene)), (1, before));
     scene.end();
 }
 
@@ -108,7 +102,7 @@ fn a_half_written_volume_keeps_its_workload_down_until_another_restore() {
         "{failed}"
     );
     scene.condition("restorejob", "r1", "Stalled", "TargetDirty", 5);
-    assert_eq!(replicas(&scene), 0);
+    assert_eq!(scene.replicas(), 0);
     scene.tool(
         "",
         "cp /data/file \"$BACKUP_DIR/file\"",
@@ -116,7 +110,7 @@ fn a_half_written_volume_keeps_its_workload_down_until_another_restore() {
     );
     scene.restore("r2", "b1", true);
     scene.phase("restorejob", "r2", "Completed", 150);
-    assert_eq!(replicas(&scene), 1);
+    assert_eq!(scene.replicas(), 1);
     assert_eq!(scene.exec("cat /data/file").unwrap().trim(), "precious");
     scene.end();
 }

@@ -94,6 +94,12 @@ impl Scene {
         list["items"].as_array().cloned().unwrap_or_default()
     }
 
+    /// How many replicas the database shall have.
+    pub(crate) fn replicas(&self) -> i64 {
+        let set = self.get("statefulset", "db").unwrap();
+        set["spec"]["replicas"].as_i64().unwrap()
+    }
+
     pub(crate) fn delete(&self, kind: &str, name: &str) {
         kubectl(&["-n", &self.name, "delete", kind, name, "--wait=false"], None)
             .unwrap_or_else(|error| panic!("{error}"));

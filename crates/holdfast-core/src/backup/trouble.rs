@@ -12,7 +12,9 @@ use super::children::{LOOK_AGAIN, is_ours, newest};
 use super::observed::{Observed, Pods, Read};
 use super::verdict::Verdict;
 use crate::decision::Seen;
-use crate::pod::{JobState, Trouble, are_told_by_events, is_over, is_silent, job_state, not_ready, words};
+use crate::pod::{
+    self, JobState, Trouble, are_told_by_events, is_over, is_silent, job_state, node_of, not_ready, words,
+};
 
 /// What events are read about, and where a pod is bound to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,10 +54,6 @@ fn at_work(observed: &Observed, job: &Seen<Job>, pods: &Pods) -> Option<(Option<
     Some((uid.clone().filter(|_| placed), node, placed))
 }
 
-fn node_of(pod: &Pod) -> Option<&str> {
-    pod.spec.as_ref()?.node_name.as_deref()
-}
-
 /// Tells of a running pod whose node is not Ready, for as long as that lasts: it may go on there, and has until its
 /// deadline. None where the pod or its node is not lost.
 pub(super) fn lost(observed: &Observed, pod: &Pod, now: Timestamp) -> Option<Verdict> {
@@ -65,11 +63,8 @@ pub(super) fn lost(observed: &Observed, pod: &Pod, now: Timestamp) -> Option<Ver
     if observed.events.is_none() {
         return Some(Verdict::Read(Read::Events));
     }
-    let why = observed
-        .node
-        .as_deref()
-        .filter(|node| node.metadata.name.as_deref() == node_of(pod));
-    let message = format!("pod `{}` runs on a lost node: {}", pod.name_any(), not_ready(why?)?);
+    let why = pod::lost(pod, observed.node.as_deref(), now)?;
+    let message = format!("pod `{}` runs on a lost node: {why}", pod.name_any());
     Some(Verdict::Quote(Reason::NodeNotReady, message, LOOK_AGAIN * 6))
 }
 

@@ -18,7 +18,7 @@ use k8s_openapi::api::{
 use kube::ResourceExt as _;
 
 use super::{BATCH_MAX, BackupSummary, Batch, Entry, Outcome, freed, outcome};
-use crate::pod::{JobState, Trouble, finished_at, is_silent, job_state, kept_off, not_ready};
+use crate::pod::{self, JobState, Trouble, finished_at, is_silent, job_state, kept_off, node_of, not_ready};
 
 /// How often a Job at work is looked at when nothing changes.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_secs(10);
@@ -53,10 +53,6 @@ impl Purge {
             .chain(kept_off(&self.job))
             .collect()
     }
-}
-
-fn node_of(pod: &Pod) -> Option<&str> {
-    pod.spec.as_ref()?.node_name.as_deref()
 }
 
 /// Everything that a step rests on.
@@ -253,12 +249,9 @@ fn look(volume: &Volume, purge: &Purge, history: &History, now: Timestamp) -> Se
 
 /// Why the node of a purge's pod is not Ready, if nobody tells of the pod any more.
 fn lost(volume: &Volume, purge: &Purge, now: Timestamp) -> Option<String> {
-    purge.pods.iter().filter(|pod| is_silent(pod, now)).find_map(|pod| {
-        let node = volume
-            .nodes
-            .iter()
-            .find(|node| node.metadata.name.as_deref() == node_of(pod));
-        Some(format!("pod `{}`: {}", pod.name_any(), not_ready(node?)?))
+    purge.pods.iter().find_map(|pod| {
+        let why = pod::lost(pod, volume.nodes.iter().map(Arc::as_ref), now)?;
+        Some(format!("pod `{}`: {why}", pod.name_any()))
     })
 }
 

@@ -21,7 +21,7 @@ pub use job::{AgentJob, agent_job, tolerations_of};
 pub use location::{
     Mode, REPOSITORY_DIR, RepositoryAccess, backup_dir, is_own_path, repository_access, repository_volume_of,
 };
-pub use node::{keep_off_nodes, kept_off, node_matches, not_ready, pin_to_node};
+pub use node::{keep_off_nodes, kept_off, lost, node_matches, node_of, not_ready, pin_to_node};
 pub use parts::{
     BIN_DIR, BIN_VOLUME, PREPARE_CONTAINER, agent_command, agent_container, bin_mount, bin_volume, container_name, env,
     env_value, pod_uid_env, prepare_container, pull_secrets, secret_env, tool_security_context, zero_limits,

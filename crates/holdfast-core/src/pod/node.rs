@@ -1,12 +1,13 @@
 //! Which node a pod of ours must, or may, run on.
 
 use holdfast_api::condition::READY;
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
-    Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm,
+    Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod,
 };
 
-use super::state::cut;
+use super::state::{cut, is_silent};
 
 /// Requires the node of that name. By `matchFields`, which is exact where the label
 /// `kubernetes.io/hostname` may differ; the scheduler still checks everything else, unlike with `spec.nodeName`.
@@ -44,6 +45,18 @@ pub fn not_ready(node: &Node) -> Option<String> {
     let ready = conditions.iter().find(|condition| condition.type_ == READY)?;
     let why = cut(ready.message.as_deref().unwrap_or_default());
     (ready.status != "True").then(|| format!("node {name} is not Ready: {why}"))
+}
+
+/// The node that a pod was given to.
+pub fn node_of(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref()?.node_name.as_deref()
+}
+
+/// Why the node of a pod is not Ready, where kubelet may have stopped telling of the pod and that node is among these.
+pub fn lost<'a>(pod: &Pod, nodes: impl IntoIterator<Item = &'a Node>, now: Timestamp) -> Option<String> {
+    let name = node_of(pod).filter(|_| is_silent(pod, now))?;
+    let mut nodes = nodes.into_iter();
+    not_ready(nodes.find(|node| node.metadata.name.as_deref() == Some(name))?)
 }
 
 fn by_name(operator: &str, nodes: Vec<String>) -> Affinity {

@@ -208,7 +208,7 @@ fn unsettled(pod: &Pod, now: Timestamp) -> Option<Trouble> {
     }
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let Some(ready) = condition(pod, "PodReadyToStartContainers") else {
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref())?;
+        let node = pod.spec.as_ref()?.node_name.as_deref()?;
         return is_untaken(pod, now).then(|| Trouble {
             reason: Reason::PodPending,
             message: format!("pod `{name}` was given to node {node}, which has not taken it up yet"),

@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use super::jobs::CONTAINER;
 use super::observed::{LockHolder, Observed};
 use super::start::{self, Start};
-use super::undo::{dirty, give_up, is_first, newest_failure, resume};
+use super::undo::{dirty, give_up, is_first, is_late, newest_failure, resume};
 use super::verdict::Verdict;
 use super::withdraw;
 use super::workload::Workload;
@@ -21,8 +21,7 @@ pub(super) fn judge(
     job: &Job,
     now: Timestamp,
 ) -> Verdict {
-    let withdrawn = plan.writing.as_ref().and_then(|writing| writing.withdrawn.as_ref());
-    match (job_state(job), withdrawn) {
+    match (job_state(job), withdraw::why(plan)) {
         (JobState::Complete, _) => bring_back(observed, plan, work, workload, now),
         (JobState::Running, Some(why)) => withdraw::judge(observed, plan, Some(job), why, now),
         (JobState::Running, None) => match observed.trouble(job, &observed.write_pods, now) {
@@ -83,7 +82,7 @@ fn bring_back(
     if workload.observed && workload.ready >= workload.replicas {
         return Verdict::Complete(completed(work, workload));
     }
-    if plan.deadline.as_ref().is_some_and(|deadline| now > deadline.0) {
+    if is_late(plan, now) {
         let text = format!(
             "the volumes are restored, but {} did not become Ready",
             workload.title()

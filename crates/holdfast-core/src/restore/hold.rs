@@ -22,8 +22,7 @@ pub(super) fn judge(observed: &Observed, plan: &RestorePlan, workload: &Workload
     if noticed.is_none()
         && let Some(who) = second_writer(observed, plan, workload)
     {
-        let withdrawn = plan.writing.as_ref().is_some_and(|writing| writing.withdrawn.is_some());
-        match (withdraw::may_be(observed, plan), withdrawn) {
+        match (withdraw::may_be(observed, plan), withdraw::why(plan).is_some()) {
             // It ends anyway, and is known to have had two writers if a container of it has started after all.
             (true, true) => {}
             (true, false) => return Some(withdraw::note(plan, Reason::TargetInUse, &who, now)),

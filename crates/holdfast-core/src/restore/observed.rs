@@ -9,7 +9,7 @@ use k8s_openapi::api::{
 use super::workload::Workload;
 use crate::{
     decision,
-    pod::{Demands, Trouble, are_told_by_events, is_over, is_silent, not_ready, podless, trouble},
+    pod::{self, Demands, Trouble, are_told_by_events, is_over, podless, trouble},
     settings::Settings,
 };
 use jiff::Timestamp;
@@ -101,14 +101,10 @@ impl Observed {
 
     /// That a pod of ours is on a node which nobody hears of.
     fn lost(&self, pod: &Pod, now: Timestamp) -> Option<Trouble> {
-        let name = pod.spec.as_ref()?.node_name.as_ref().filter(|_| is_silent(pod, now))?;
-        let node = self
-            .nodes
-            .iter()
-            .find(|node| node.metadata.name.as_ref() == Some(name))?;
+        let why = pod::lost(pod, &self.nodes, now)?;
         Some(Trouble {
             reason: Reason::NodeNotReady,
-            message: format!("pod `{}` runs on a lost node: {}", pod.name_any(), not_ready(node)?),
+            message: format!("pod `{}` runs on a lost node: {why}", pod.name_any()),
         })
     }
 

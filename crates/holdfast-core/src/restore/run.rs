@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
 use super::observed::{LockHolder, Observed, Write};
-use super::undo::{delete, dirty, give_up, is_first, is_ours, is_touched, name_taken, untouched};
+use super::undo::{delete, dirty, give_up, is_first, is_late, is_ours, is_touched, name_taken, untouched};
 use super::verdict::Verdict;
 use super::workload::Workload;
 use super::writers::{self, Intruder};
@@ -57,7 +57,7 @@ fn prepare(
     workload: &Workload,
     now: Timestamp,
 ) -> Verdict {
-    if plan.deadline.as_ref().is_some_and(|deadline| now > deadline.0) {
+    if is_late(plan, now) {
         let text = "the restore did not get to the volumes in time";
         if is_touched(plan) {
             return dirty(plan, text);
@@ -93,7 +93,7 @@ fn prepare(
         }
         LockHolder::Nobody | LockHolder::Over => {
             return match writers::intruder(observed) {
-                Some(intruder) if intruder.ends => wait_for(&intruder),
+                Some(intruder) if intruder.ends => wait_for(intruder),
                 Some(intruder) => {
                     let (reason, text) = intruder.problem();
                     untouched(observed, Some(workload), reason, text)
@@ -109,7 +109,7 @@ fn prepare(
         return verdict;
     }
     if let Some(intruder) = writers::intruder(observed) {
-        return in_use(observed, plan, workload, &intruder, now);
+        return in_use(observed, plan, workload, intruder, now);
     }
     let text = format!("restoring {} onto {}", work.backup.name, workload.title());
     let mut plan = Box::new(plan.clone());
@@ -134,7 +134,7 @@ fn given_up(observed: &Observed, work: &RestoreWork, workload: Option<&Workload>
 }
 
 /// A Backup at work on a target ends by itself.
-fn wait_for(intruder: &Intruder<'_>) -> Verdict {
+fn wait_for(intruder: Intruder<'_>) -> Verdict {
     let (reason, text) = intruder.problem();
     Verdict::Wait(reason, text)
 }
@@ -145,7 +145,7 @@ fn in_use(
     observed: &Observed,
     plan: &RestorePlan,
     workload: &Workload,
-    intruder: &Intruder<'_>,
+    intruder: Intruder<'_>,
     now: Timestamp,
 ) -> Verdict {
     let since = workload.suspend_lock().map_or(now, |lock| lock.since.0);
@@ -175,13 +175,12 @@ fn not_alone(observed: &Observed, plan: &RestorePlan, workload: &Workload) -> Op
         let text = "waiting for the pod of an earlier attempt to end";
         return Some(Verdict::Wait(Reason::Restoring, text.to_owned()));
     }
-    stopping(observed, workload).or_else(|| writers::intruder(observed).map(|intruder| wait_for(&intruder)))
+    stopping(observed, workload).or_else(|| writers::intruder(observed).map(wait_for))
 }
 
 /// Whether the restore Job is still to be let go.
 fn waits(plan: &RestorePlan, job: &Job) -> bool {
-    let withdrawn = plan.writing.as_ref().is_some_and(|writing| writing.withdrawn.is_some());
-    !withdrawn && jobs::waits(job) && job_state(job) == JobState::Running
+    withdraw::why(plan).is_none() && jobs::waits(job) && job_state(job) == JobState::Running
 }
 
 /// Lets the restore Job go that was made, under the same conditions. Nothing of it has run, whatever else has become.
@@ -191,7 +190,7 @@ fn release(observed: &Observed, plan: &RestorePlan, workload: &Workload, job: &J
         let text = format!("the hold on {} was taken away", workload.title());
         return give_up(plan, Reason::WorkloadHeld, &text, now);
     }
-    if untouched && plan.deadline.as_ref().is_some_and(|deadline| now > deadline.0) {
+    if untouched && is_late(plan, now) {
         let text = "the restore did not get to the volumes in time";
         return give_up(plan, Reason::DeadlineExceeded, text, now);
     }
@@ -205,7 +204,7 @@ fn write(
     workload: &Workload,
     now: Timestamp,
 ) -> Verdict {
-    if let Some(why) = plan.writing.as_ref().and_then(|writing| writing.withdrawn.as_ref()) {
+    if let Some(why) = withdraw::why(plan) {
         return withdraw::judge(observed, plan, None, why, now);
     }
     if let Some(verdict) = not_alone(observed, plan, workload) {

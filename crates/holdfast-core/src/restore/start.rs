@@ -10,7 +10,7 @@ use super::jobs;
 use super::observed::{Observed, Write};
 use super::verdict::Verdict;
 use crate::decision::{Kind, Target, without_finalizer};
-use crate::pod::is_over;
+use crate::pod::{is_over, node_of};
 
 /// What is known of a pod's container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +23,10 @@ pub(super) enum Start {
     Unknown,
 }
 
-/// Container states that kubelet reports for a container that it never got to start: one that it could not find when the
-/// pod ended, and those that the runtime could not start.
-const NOT_STARTED: [&str; 3] = ["ContainerStatusUnknown", "StartError", "ContainerCannotRun"];
+/// What kubelet says of a container that it could not find when the pod ended.
+const NOT_FOUND: &str = "ContainerStatusUnknown";
+/// What it says of containers that the runtime could not start.
+const NOT_STARTED: [&str; 2] = ["StartError", "ContainerCannotRun"];
 
 /// What is known of the container of a restore pod.
 pub(super) fn of(pod: &Pod) -> Start {
@@ -33,8 +34,7 @@ pub(super) fn of(pod: &Pod) -> Start {
     if status.is_some_and(started) {
         return Start::Seen;
     }
-    let scheduled = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
-    if !scheduled {
+    if node_of(pod).is_none() {
         // One that is deleted is given no node any more.
         let ends = pod.metadata.deletion_timestamp.is_some() || is_over(pod);
         return if ends { Start::Never } else { Start::Unknown };
@@ -54,8 +54,8 @@ fn main(pod: &Pod) -> Option<&ContainerStatus> {
 fn started(status: &ContainerStatus) -> bool {
     let ran = |ended: &ContainerStateTerminated| {
         let why = ended.reason.as_deref().unwrap_or_default();
-        // Kubelet says "unknown" too of one that it lost, and then it knew its id.
-        !NOT_STARTED.contains(&why) || (why == NOT_STARTED[0] && known(status, ended))
+        // One that it has lost had an id.
+        !(NOT_STARTED.contains(&why) || (why == NOT_FOUND && !known(status, ended)))
     };
     let both: Vec<&ContainerState> = status.state.iter().chain(&status.last_state).collect();
     status.restart_count > 0

@@ -48,6 +48,11 @@ pub(super) fn is_first(plan: &RestorePlan) -> bool {
     plan.writing.as_ref().is_some_and(|writing| writing.attempt == 1)
 }
 
+/// Whether the restore's deadline has passed.
+pub(super) fn is_late(plan: &RestorePlan, now: Timestamp) -> bool {
+    plan.deadline.as_ref().is_some_and(|deadline| now > deadline.0)
+}
+
 /// Whether the lock was taken over from a restore that may have left the volumes half written.
 pub(super) fn is_taken_over(workload: &Workload) -> bool {
     workload.suspend_lock().is_none_or(|lock| lock.dirty)

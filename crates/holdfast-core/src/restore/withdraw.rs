@@ -9,10 +9,15 @@ use serde_json::json;
 
 use super::observed::{Observed, Write};
 use super::start::{self, Start};
-use super::undo::{dirty, give_up};
+use super::undo::{dirty, give_up, is_late};
 use super::verdict::Verdict;
 use crate::decision::{Kind, Target};
-use crate::pod::{Trouble, is_suspended};
+use crate::pod::{Trouble, is_suspended, node_of};
+
+/// Why the restore Job is being taken back, if it is.
+pub(super) fn why(plan: &RestorePlan) -> Option<&Stop> {
+    plan.writing.as_ref()?.withdrawn.as_ref()
+}
 
 /// Whether every pod that its Jobs ever had is still there.
 pub(super) fn keeps(plan: &RestorePlan) -> bool {
@@ -58,15 +63,13 @@ pub(super) fn judge(observed: &Observed, plan: &RestorePlan, job: Option<&Job>, 
         return verdict;
     }
     if let Some(pod) = observed.write_pods.iter().find(|pod| !start::ended(pod)) {
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
         let text = format!(
             "{}: the restore is taken back, waiting for word from node {} that pod {} has ended",
             why.text,
-            node.unwrap_or("(none)"),
+            node_of(pod).unwrap_or("(none)"),
             pod.name_any()
         );
-        let late = plan.deadline.as_ref().is_some_and(|deadline| now > deadline.0);
-        return if late {
+        return if is_late(plan, now) {
             dirty(plan, &text)
         } else {
             Verdict::Wait(reason, text)
@@ -82,10 +85,10 @@ pub(super) fn judge(observed: &Observed, plan: &RestorePlan, job: Option<&Job>, 
 /// that makes none any more.
 pub(super) fn quiet(job: &Job) -> Option<Verdict> {
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
-    let told = |kind: &str| {
-        let mut all = conditions.into_iter().flatten();
-        all.any(|condition| condition.type_ == kind && condition.status == "True")
-    };
+    let told = conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition.type_ == "Suspended" && condition.status == "True");
     let wait = |what: &str| {
         let text = format!(
             "waiting for the Job controller to take in that job \"{}\" is {what}",
@@ -93,7 +96,7 @@ pub(super) fn quiet(job: &Job) -> Option<Verdict> {
         );
         Some(Verdict::Wait(Reason::JobSuspended, text))
     };
-    match (is_suspended(job), told("Suspended")) {
+    match (is_suspended(job), told) {
         // It was let go, and what is told is older than that.
         (false, true) => wait("not suspended"),
         (false, false) => {

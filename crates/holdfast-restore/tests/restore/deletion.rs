@@ -11,7 +11,7 @@ use kube::ResourceExt as _;
 use serde_json::json;
 
 use crate::{
-    play::{container, failure},
+    play::failure,
     service::shared,
     world::{REPLICAS, SHOP, World},
 };
@@ -59,14 +59,11 @@ async fn deleted_while_the_workload_stops() {
 async fn deleted_while_it_writes() {
     let world = World::new("deleted-writing").await;
     let (restore, write) = world.writing("r").await;
-    let runs = json!({"phase": "Running", "containerStatuses": [container(&json!({"running": {}}))]});
-    let pod = world.pod_of(&write, runs).await;
+    let pod = world.tool_at_work(&write).await;
     world.ask_to_delete("r").await;
     world.gone::<Job>("r").await;
     world.says("r", "Deleted").await;
-    let killed =
-        json!({"phase": "Failed", "containerStatuses": [container(&json!({"terminated": {"exitCode": 137}}))]});
-    world.patch_status(&world.api::<Pod>(), &pod.name_any(), killed).await;
+    world.kill(&pod).await;
     world.gone::<RestoreJob>("r").await;
     assert_eq!(world.held_by("r").await.counts(), (0, Some(REPLICAS)));
     let text = world.tells(&restore, "TargetDirty", true).await;

@@ -12,10 +12,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::{
-    play::container,
-    world::{REPLICAS, SHOP, SOON, World},
-};
+use crate::world::{REPLICAS, SHOP, SOON, World};
 
 /// The claim that is restored.
 const CLAIM: &str = "data-shop-0";
@@ -62,8 +59,7 @@ async fn a_workload_that_somebody_scales_up_beside_the_tool_goes_back_and_is_nev
     let world = World::new("scaled-up").await;
     let history = world.record().await;
     let (restore, write) = world.writing("r").await;
-    let runs = json!({"phase": "Running", "containerStatuses": [container(&json!({"running": {}}))]});
-    let tool = world.pod_of(&write, runs).await;
+    let tool = world.tool_at_work(&write).await;
     let one = json!({"spec": {"replicas": 1}});
     let scaled = world.workloads();
     let scaled = scaled
@@ -81,9 +77,7 @@ async fn a_workload_that_somebody_scales_up_beside_the_tool_goes_back_and_is_nev
     world.tells(&restore, "ScalingDown", true).await;
     // What the tool still does is of no use; its Job goes, and is not made again.
     world.gone::<Job>(&write.name_any()).await;
-    let killed =
-        json!({"phase": "Failed", "containerStatuses": [container(&json!({"terminated": {"exitCode": 137}}))]});
-    world.patch_status(&world.api::<Pod>(), &tool.name_any(), killed).await;
+    world.kill(&tool).await;
     let text = world.fails("r", Reason::TargetDirty).await;
     assert!(
         text.contains("shop-0") && text.contains("give back 3 replicas"),

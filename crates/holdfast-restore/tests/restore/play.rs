@@ -109,6 +109,18 @@ impl World {
         self.end_pod(&pod, result).await;
     }
 
+    /// Plays Job controller and kubelet: a pod whose container has started.
+    pub(crate) async fn tool_at_work(&self, job: &Job) -> Pod {
+        let runs = json!({"phase": "Running", "containerStatuses": [container(&json!({"running": {}}))]});
+        self.pod_of(job, runs).await
+    }
+
+    /// Plays kubelet: a container was killed, without a word.
+    pub(crate) async fn kill(&self, pod: &Pod) {
+        let killed = play::pod_ended(CONTAINER, 137, None);
+        self.patch_status(&self.api::<Pod>(), &pod.name_any(), killed).await;
+    }
+
     /// Plays kubelet and agent: a pod ended badly and left this word.
     pub(crate) async fn end_pod(&self, pod: &Pod, result: &AgentResult) {
         self.patch_status(&self.api::<Pod>(), &pod.name_any(), said(result))

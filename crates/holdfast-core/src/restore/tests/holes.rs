@@ -35,7 +35,7 @@ impl World {
         };
     }
 
-    fn until(&mut self, reached: impl Fn(&Self) -> bool) {
+    pub(super) fn until(&mut self, reached: impl Fn(&Self) -> bool) {
         for _ in 0..40 {
             if reached(self) {
                 return;

@@ -26,7 +26,7 @@ mod wording;
 mod world;
 mod writers;
 
-use world::{World, WriteEnd, world};
+use world::{World, WriteEnd, with_job, world};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + seconds).unwrap()

@@ -6,12 +6,9 @@ use super::*;
 
 /// A world whose tool is at work.
 fn writing() -> World {
-    let mut world = world(Some(true), None);
-    while world.seen.write.is_none() {
-        assert!(world.step(), "the Job is made");
-    }
-    assert!(world.step(), "and let go");
-    world.seen.write_pods = vec![withdrawn::pod(&json!({"running": {}}), "Running")];
+    let mut world = with_job();
+    assert!(world.step(), "it is let go");
+    world.seen.write_pods = vec![withdrawn::at_work()];
     world
 }
 
@@ -66,7 +63,7 @@ fn a_pod_of_the_workload_beside_the_tool_ends_the_restore_as_half_written() {
     assert_eq!(world.replicas(), 0);
     world.step();
     assert!(world.seen.write.is_none(), "what the tool still does is of no use");
-    world.seen.write_pods = vec![withdrawn::pod(&json!({"terminated": {"exitCode": 137}}), "Failed")];
+    world.seen.write_pods = vec![withdrawn::killed()];
     world.settle();
     world.failed_for(Reason::TargetDirty);
     assert_eq!(
@@ -112,7 +109,7 @@ fn a_pod_of_somebody_else_that_may_write_beside_the_tool_ends_the_restore_as_hal
         assert_eq!(second_writer(&world).is_some_and(|who| who.contains("stray")), harms);
         if harms {
             world.settle();
-            world.seen.write_pods = vec![withdrawn::pod(&json!({"terminated": {"exitCode": 137}}), "Failed")];
+            world.seen.write_pods = vec![withdrawn::killed()];
             world.settle();
             world.failed_for(Reason::TargetDirty);
             assert_eq!(world.replicas(), 0);
@@ -126,7 +123,7 @@ fn a_hold_that_is_taken_away_during_the_write_is_never_completed() {
     world.set.annotations_mut().clear();
     scale(&mut world, 3);
     world.settle();
-    world.seen.write_pods = vec![withdrawn::pod(&json!({"terminated": {"exitCode": 137}}), "Failed")];
+    world.seen.write_pods = vec![withdrawn::killed()];
     world.settle();
     world.failed_for(Reason::TargetDirty);
 }
@@ -241,13 +238,9 @@ fn a_job_of_its_name_that_goes_by_itself_is_waited_for_and_no_longer_than_anythi
         assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
         // While the workload is down: from then on it counts.
         let mut world = super::world(Some(true), Some(WriteEnd::Restored));
-        while world.seen.verify.is_none() {
-            assert!(world.step());
-        }
+        world.until(|world| world.seen.verify.is_some());
         world.now += 3600;
-        while world.suspend_lock().is_none() {
-            assert!(world.step());
-        }
+        world.until(|world| world.suspend_lock().is_some());
         world.seen.write = taken();
         world.step();
         assert_eq!(world.seen.restore.phase(), RestoreJobPhase::InProgressPhy);

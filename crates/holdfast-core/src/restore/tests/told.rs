@@ -7,9 +7,7 @@ use crate::decision::Next;
 fn writing(end: Option<WriteEnd>, replicas: i32) -> World {
     let mut world = world(Some(true), end);
     world.set.spec.as_mut().unwrap().replicas = Some(replicas);
-    while world.seen.write.is_none() {
-        assert!(world.step(), "the Job is made");
-    }
+    world.until(|world| world.seen.write.is_some());
     world
 }
 

@@ -16,13 +16,23 @@ pub(super) fn pod(state: &Value, phase: &str) -> Pod {
     serde_json::from_value(pod).unwrap()
 }
 
+/// One whose container runs.
+pub(super) fn at_work() -> Pod {
+    pod(&json!({"running": {}}), "Running")
+}
+
+/// One whose container was killed.
+pub(super) fn killed() -> Pod {
+    pod(&json!({"terminated": {"exitCode": 137, "reason": "Error"}}), "Failed")
+}
+
 fn waits() -> Value {
     json!({"waiting": {"reason": "CreateContainerConfigError", "message": "secret \"s\" not found"}})
 }
 
 /// A world whose restore Job has one pod, which does not start.
 fn stuck() -> World {
-    let mut world = world_with_job();
+    let mut world = with_job();
     assert!(is_suspended(&world), "a request for it that comes late starts nothing");
     assert!(world.step(), "it is let go");
     world.seen.write_pods = vec![pod(&waits(), "Pending")];
@@ -35,6 +45,14 @@ fn settle_to(world: &mut World, reason: &str) {
     let status = world.seen.restore.status.as_ref().unwrap();
     let waiting = status.waiting.as_ref().map(|waiting| waiting.reason.as_str());
     assert_eq!(waiting, Some(reason), "{status:?}");
+}
+
+/// The Job is suspended once its pods have had their time, and its controller says so.
+fn taken_back(world: &mut World) {
+    world.now += 600;
+    world.settle();
+    assert!(is_suspended(world));
+    suspended(world);
 }
 
 pub(super) fn suspended(world: &mut World) {
@@ -77,13 +95,8 @@ fn a_pod_that_never_starts_is_taken_back_and_the_workload_returns() {
 #[test]
 fn a_container_that_started_after_all_is_not_forgotten() {
     let mut world = stuck();
-    world.now += 600;
-    world.settle();
-    suspended(&mut world);
-    world.seen.write_pods = vec![pod(
-        &json!({"terminated": {"exitCode": 137, "reason": "Error"}}),
-        "Failed",
-    )];
+    taken_back(&mut world);
+    world.seen.write_pods = vec![killed()];
     world.settle();
     world.failed_for(Reason::TargetDirty);
     assert_eq!(world.replicas(), 0);
@@ -94,10 +107,7 @@ fn a_container_that_started_after_all_is_not_forgotten() {
 fn a_job_that_gets_no_pod_is_taken_back_too() {
     let mut world = stuck();
     world.seen.write_pods.clear();
-    world.now += 600;
-    world.settle();
-    assert!(is_suspended(&world));
-    suspended(&mut world);
+    taken_back(&mut world);
     world.settle();
     world.failed_for(Reason::PodPending);
     assert_eq!((world.replicas(), world.suspend_lock()), (3, None));
@@ -106,9 +116,7 @@ fn a_job_that_gets_no_pod_is_taken_back_too() {
 #[test]
 fn a_pod_on_a_lost_node_is_never_called_unstarted() {
     let mut world = stuck();
-    world.now += 600;
-    world.settle();
-    suspended(&mut world);
+    taken_back(&mut world);
     world.settle();
     assert_eq!(world.replicas(), 0, "nobody knows what runs there");
     // The control plane's own word is not kubelet's.
@@ -156,12 +164,12 @@ fn deleting_a_restore_that_never_began_gives_the_workload_back() {
 #[test]
 fn deleting_a_restore_whose_node_is_lost_ends_and_its_workload_stays_held() {
     let mut world = stuck();
-    world.seen.write_pods = vec![pod(&json!({"running": {}}), "Running")];
+    world.seen.write_pods = vec![at_work()];
     world.settle();
     world.delete();
     world.settle();
     assert!(!world.seen.restore.finalizers().is_empty(), "its pod is waited for");
-    world.seen.write_pods = vec![pod(&json!({"running": {}}), "Running")];
+    world.seen.write_pods = vec![at_work()];
     world.now += 600;
     world.settle();
     assert!(world.seen.restore.finalizers().is_empty());
@@ -193,7 +201,7 @@ fn what_a_pod_says_about_its_container() {
 
 #[test]
 fn a_job_that_was_not_let_go_is_no_writer() {
-    let mut world = world_with_job();
+    let mut world = with_job();
     // Somebody starts the workload just then: it goes back to zero, and the restore goes on.
     world.set.spec.as_mut().unwrap().replicas = Some(1);
     world.seen.pods = vec![writers::pod("db-0", "data-db-0", &json!({"app": "db"}))];
@@ -203,7 +211,7 @@ fn a_job_that_was_not_let_go_is_no_writer() {
     world.settle();
     assert!(!is_suspended(&world));
     // Where the hold is taken away it ends, and nothing was written.
-    let mut world = world_with_job();
+    let mut world = with_job();
     world.set.annotations_mut().clear();
     world.set.spec.as_mut().unwrap().replicas = Some(3);
     world.settle();
@@ -211,18 +219,10 @@ fn a_job_that_was_not_let_go_is_no_writer() {
     assert!(is_suspended(&world));
 }
 
-fn world_with_job() -> World {
-    let mut world = world(Some(true), None);
-    while world.seen.write.is_none() {
-        assert!(world.step(), "the Job is made");
-    }
-    world
-}
-
 #[test]
 fn a_tool_on_a_lost_node_is_told_of_and_nothing_is_taken_back() {
     let mut world = stuck();
-    let mut silent = pod(&json!({"running": {}}), "Running");
+    let mut silent = at_work();
     let status = silent.status.as_mut().unwrap();
     status.conditions = Some(serde_json::from_value(json!([{"type": "Ready", "status": "False"}])).unwrap());
     status.container_statuses.as_mut().unwrap()[0].ready = true;

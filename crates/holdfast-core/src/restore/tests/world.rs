@@ -172,3 +172,10 @@ pub(super) fn world(verify: Option<bool>, write: Option<WriteEnd>) -> World {
         now: 1,
     }
 }
+
+/// A world whose restore Job is made, and not let go yet.
+pub(super) fn with_job() -> World {
+    let mut world = world(Some(true), None);
+    world.until(|world| world.seen.write.is_some());
+    world
+}

@@ -138,9 +138,7 @@ fn a_backup_between_two_attempts_is_at_work_too() {
     assert!(status.conditions[0].message.contains("job b2"), "{status:?}");
     // Nor does the tool begin while it may come back.
     let mut world = world(Some(true), Some(WriteEnd::Restored));
-    while world.suspend_lock().is_none() {
-        assert!(world.step());
-    }
+    world.until(|world| world.suspend_lock().is_some());
     world.seen.others = seen.others;
     for _ in 0..40 {
         world.step();
